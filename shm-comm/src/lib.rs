@@ -1,0 +1,13 @@
+//! Typed, zero-copy messages between the processes of one machine.
+
+extern crate self as shm_comm;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod message;
+pub mod schema;
+
+pub use message::{Invalid, ShmMessage};
+pub use schema::Schema;
+pub use shm_comm_derive::ShmMessage;
