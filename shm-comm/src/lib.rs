@@ -6,7 +6,9 @@ extern crate self as shm_comm;
 #[path = "private.rs"]
 pub mod __private;
 mod message;
+mod ring;
 pub mod schema;
+mod sync;
 
 pub use message::{Invalid, ShmMessage};
 pub use schema::Schema;

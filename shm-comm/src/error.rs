@@ -1,0 +1,243 @@
+//! What can go wrong, one enum per operation, with the facts inside.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::message::Invalid;
+
+/// Why a handle could not be opened on a channel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The name cannot be one. Choose another: any UTF-8 without NUL, not empty, that takes at most
+    /// 255 bytes as a file name (`/`, `%`, control characters and a leading dot take three each).
+    #[error("channel name {name:?} {reason}")]
+    BadName {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option of the channel is outside its limits. Choose another value.
+    #[error("channel {channel:?}: {option} is {value}, it can be {min} to {max}")]
+    BadOption {
+        /// The channel's name.
+        channel: String,
+        /// The option's name.
+        option: &'static str,
+        /// As given.
+        value: u64,
+        /// The smallest value.
+        min: u64,
+        /// The largest value.
+        max: u64,
+    },
+    /// What is there in place of a segment is not one, or is damaged. If nobody needs it, remove it.
+    #[error("{} is not a segment of a channel: {reason}", path.display())]
+    NotAChannel {
+        /// The file.
+        path: PathBuf,
+        /// What gives it away.
+        reason: String,
+    },
+    /// The segment belongs to another user. Use a root folder of your own.
+    #[error("{} belongs to user {owner}, you are user {user}", path.display())]
+    ForeignOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who asks.
+        user: u32,
+    },
+    /// The segment was made by a release with another memory format. Use the same release on all
+    /// sides.
+    #[error("channel {channel:?} has memory format {found}, this program knows {known}")]
+    FormatVersion {
+        /// The channel's name.
+        channel: String,
+        /// The segment's.
+        found: u32,
+        /// This library's.
+        known: u32,
+    },
+    /// The channel carries messages of another type. Use the same type on both sides.
+    #[error(
+        "channel {channel:?} carries another type (layout hash {channel_hash:#018x}) than this \
+         program's (layout hash {hash:#018x}): the channel has {channel_schema}, you have {schema}"
+    )]
+    SchemaMismatch {
+        /// The channel's name.
+        channel: String,
+        /// The [canonical text](crate::schema) of the channel's type.
+        channel_schema: String,
+        /// The hash of the channel's type.
+        channel_hash: u64,
+        /// The canonical text of this program's type.
+        schema: String,
+        /// The hash of this program's type.
+        hash: u64,
+    },
+    /// The channel exists with another value of an option that this handle sets. Set the same value
+    /// on both sides, or leave it out to take what the channel has.
+    #[error("channel {channel:?} has {option} {found}, you ask for {asked}")]
+    GeometryMismatch {
+        /// The channel's name.
+        channel: String,
+        /// The option's name.
+        option: &'static str,
+        /// What the channel has.
+        found: u64,
+        /// What was asked for.
+        asked: u64,
+    },
+    /// The file system has no room. Make room, or use a smaller depth or message; a container often
+    /// has a `/dev/shm` of 64 MiB only.
+    #[error(
+        "no room for {needed} bytes more in {}{}",
+        path.display(),
+        file_system.map(|size| format!(", on a file system of {size} bytes")).unwrap_or_default()
+    )]
+    NoSpace {
+        /// The segment.
+        path: PathBuf,
+        /// Bytes that could not be had.
+        needed: u64,
+        /// Bytes of the whole file system, where that can be told.
+        file_system: Option<u64>,
+    },
+    /// The message, or the whole of its slots, is too large for the address space.
+    #[error("channel {channel:?} would need more than {} bytes for each publisher", i64::MAX)]
+    TooLarge {
+        /// The channel's name.
+        channel: String,
+    },
+    /// All places are taken by live processes. Close some, or set the option of that name higher
+    /// when the channel is made.
+    #[error("channel {channel:?} has {max} {kind} already, and no room for more")]
+    TooManyParticipants {
+        /// The channel's name.
+        channel: String,
+        /// `publishers` or `subscribers`.
+        kind: &'static str,
+        /// How many there can be.
+        max: u32,
+    },
+    /// The root folder cannot be trusted with channels. Use one that is yours and that nobody else
+    /// may write to.
+    #[error("root folder {} {reason}", path.display())]
+    UnsafeRoot {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Others come and go so fast that two seconds were not enough to attach. Try again.
+    #[error("{} was busy for two seconds: others create and remove it", path.display())]
+    Busy {
+        /// The segment.
+        path: PathBuf,
+    },
+    /// The operating system said no.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Why there is no slot for a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoanError {
+    /// Readers hold every slot. Drop samples earlier, or make the channel with a larger
+    /// [`depth`](crate::Channel::depth).
+    #[error(
+        "channel {channel:?}: all {slots} slots are held, by {}",
+        holders.iter().map(Holder::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    AllSlotsHeld {
+        /// The channel's name.
+        channel: String,
+        /// How many slots this publisher has.
+        slots: u64,
+        /// Who holds how many of them, as far as one look can tell.
+        holders: Vec<Holder>,
+    },
+}
+
+/// A subscriber that holds slots of a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number in the channel.
+    pub subscriber: u32,
+    /// Its process, as that process sees itself.
+    pub pid: u32,
+    /// How many slots it holds.
+    pub held: u32,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Holder { subscriber, pid, held } = self;
+        write!(f, "subscriber {subscriber} (pid {pid}): {held}")
+    }
+}
+
+/// Why there is no message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// A publisher published bytes that are no value of the message's type. The next call goes on
+    /// with the next message. Find the publisher that writes it.
+    #[error("channel {channel:?}: message {sequence} is not valid: {invalid}")]
+    Invalid {
+        /// The channel's name.
+        channel: String,
+        /// The message's number among those of its publisher.
+        sequence: u64,
+        /// Which field holds what.
+        invalid: Invalid,
+    },
+    /// This subscriber holds as many samples as it may. Drop one, or ask for a larger
+    /// [`max_held`](crate::SubscriberOptions::max_held). Nothing is lost by this call.
+    #[error("channel {channel:?}: {max_held} samples are held, and no more may be")]
+    TooManySamples {
+        /// The channel's name.
+        channel: String,
+        /// How many may be held.
+        max_held: u8,
+    },
+    /// An [`Interrupter`](crate::Interrupter) was used.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Why a wait for participants ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// An [`Interrupter`](crate::Interrupter) was used.
+    #[error("interrupted")]
+    Interrupted,
+    /// The operating system said no.
+    #[error("cannot tell who is attached: {0}")]
+    Os(io::Error),
+}
+
+/// Any error of this crate, for `fn main() -> Result<(), shm_comm::Error>`.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+#[allow(missing_docs)] // they are what they wrap
+pub enum Error {
+    Attach(#[from] AttachError),
+    Loan(#[from] LoanError),
+    Recv(#[from] RecvError),
+    Wait(#[from] WaitError),
+    Os(#[from] io::Error),
+}

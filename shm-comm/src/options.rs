@@ -1,0 +1,183 @@
+//! What a user may choose: the channel, which both sides share, and what each handle does with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A channel: its name and, where that matters, its geometry. Both sides say the same.
+///
+/// `&str` and `String` convert into it, so that a name is enough for most. An option that is not
+/// set takes what the channel has, or its default if the channel does not exist yet; one that is
+/// set must match what the channel has.
+///
+/// ```
+/// use shm_comm::Channel;
+///
+/// let poses = Channel::new("robot/pose").depth(256);
+/// # drop(poses);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    pub(crate) name: String,
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) depth: Option<u32>,
+    pub(crate) max_publishers: Option<u16>,
+    pub(crate) max_subscribers: Option<u16>,
+}
+
+impl Channel {
+    /// The channel of that name: any UTF-8 without NUL, not empty.
+    pub fn new(name: impl Into<String>) -> Channel {
+        Channel {
+            name: name.into(),
+            root: None,
+            depth: None,
+            max_publishers: None,
+            max_subscribers: None,
+        }
+    }
+
+    /// The folder in which the channel's file is. It is made if it is not there, and must be this
+    /// user's and closed to others. Default: the environment variable `SHM_COMM_ROOT`, or else
+    /// `/dev/shm/shm-comm-<user id>`.
+    ///
+    /// It should be on a tmpfs. On a disk everything works, and the disk is busy.
+    pub fn root(mut self, folder: impl Into<PathBuf>) -> Channel {
+        self.root = Some(folder.into());
+        self
+    }
+
+    /// How many messages of each publisher a subscriber may fall behind before it misses some, at
+    /// least, while nobody holds samples. 1 to 65536. Default: 64, for messages above 16 KiB less
+    /// (a mebibyte of them), never below 8.
+    pub fn depth(mut self, slots: u32) -> Channel {
+        self.depth = Some(slots);
+        self
+    }
+
+    /// How many publishers there can be at a time. 1 to 64, default 8. A place that is not used
+    /// takes no memory.
+    pub fn max_publishers(mut self, n: u16) -> Channel {
+        self.max_publishers = Some(n);
+        self
+    }
+
+    /// How many subscribers there can be at a time. 1 to 64, default 64. Each place takes 192 bytes.
+    pub fn max_subscribers(mut self, n: u16) -> Channel {
+        self.max_subscribers = Some(n);
+        self
+    }
+}
+
+impl From<&str> for Channel {
+    fn from(name: &str) -> Channel {
+        Channel::new(name)
+    }
+}
+
+impl From<String> for Channel {
+    fn from(name: String) -> Channel {
+        Channel::new(name)
+    }
+}
+
+impl From<&Channel> for Channel {
+    fn from(channel: &Channel) -> Channel {
+        channel.clone()
+    }
+}
+
+/// How a blocking call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Looks again and again. The fastest, and a core is busy all the time.
+    Spin,
+    /// Looks again and again for so long, then sleeps. Does not spin on a machine with one core.
+    SpinThenSleep(Duration),
+    /// Sleeps at once. A wake-up takes tens of microseconds.
+    Sleep,
+}
+
+impl Default for Wait {
+    /// Spins for 50 µs, then sleeps.
+    fn default() -> Wait {
+        Wait::SpinThenSleep(Duration::from_micros(50))
+    }
+}
+
+/// With which message a subscriber starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// The first one that is published after it has attached.
+    #[default]
+    Next,
+    /// The oldest one that is still there.
+    Oldest,
+}
+
+/// How a sample reads its message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Read {
+    /// What measures best. Today that is `Pinned` for every size.
+    #[default]
+    Auto,
+    /// In place. The slot is held until the sample is dropped.
+    Pinned,
+    /// Into the sample's own memory. Never holds a slot, and [`max_held`](SubscriberOptions::max_held)
+    /// does not matter; above 48 bytes every sample is an allocation.
+    Copied,
+}
+
+/// What a publisher may choose.
+#[derive(Clone, Debug, Default)]
+pub struct PublisherOptions {}
+
+impl PublisherOptions {
+    /// The defaults. A publisher has no choices yet: it never waits.
+    pub fn new() -> PublisherOptions {
+        PublisherOptions::default()
+    }
+}
+
+/// What a subscriber may choose.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriberOptions {
+    pub(crate) wait: Wait,
+    pub(crate) start: Start,
+    pub(crate) read: Read,
+    pub(crate) max_held: Option<u8>,
+}
+
+impl SubscriberOptions {
+    /// The defaults: spin 50 µs, then sleep; start with the next message; read in place.
+    pub fn new() -> SubscriberOptions {
+        SubscriberOptions::default()
+    }
+
+    /// How blocking calls wait.
+    pub fn wait(mut self, wait: Wait) -> SubscriberOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// With which message to start.
+    pub fn start(mut self, start: Start) -> SubscriberOptions {
+        self.start = start;
+        self
+    }
+
+    /// How samples read their message.
+    pub fn read(mut self, read: Read) -> SubscriberOptions {
+        self.read = read;
+        self
+    }
+
+    /// How many samples may be held at a time. 1 to 16, default 4, and 1 for messages above 64 KiB.
+    /// One more is [`RecvError::TooManySamples`](crate::RecvError::TooManySamples).
+    pub fn max_held(mut self, n: u8) -> SubscriberOptions {
+        self.max_held = Some(n);
+        self
+    }
+}

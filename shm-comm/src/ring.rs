@@ -1,0 +1,647 @@
+//! Who may touch which slot of a broadcast ring, and when. No pointers, no `unsafe`: the ring deals
+//! in tokens.
+//!
+//! A [`Claim`] is the right to write one slot, a [`Pin`] the right to read one. Only the ring makes
+//! them, they cannot be copied, and giving one back is the only way to end the right. What they are
+//! rights to, the payload, is somebody else's business.
+//!
+//! One [`Writer`], any number of [`Reader`]s. Slot `p % N` serves position `p`; positions start at
+//! `N`, so that the zeroes of fresh memory are older than everything. A slot's word says which
+//! position it serves and in which state:
+//!
+//! ```text
+//!                   ┌────────── publish ──────────┐
+//! READY(p-N) ─ claim ─> BUSY(p)                   └─> READY(p) ─ claim ─> BUSY(p+N) …
+//!                         └── a reader holds it ──> SKIP(p) ── claim ──> BUSY(p+N) …
+//! ```
+//!
+//! **A word only grows**, and that one invariant orders everything. The writer claims a batch of
+//! positions ahead and looks once for the pins of all readers; a slot that somebody holds is marked
+//! `SKIP` and passed. The writer never waits.
+//!
+//! # Ordering
+//!
+//! | edge | from | to | what it carries |
+//! |------|------|----|-----------------|
+//! | A | `Writer::publish`: word = `READY(p)` (Release) | `Reader::next`: word (Acquire) | the payload and the slot's [`Meta`] |
+//! | B | [`Pin::release`]: cell = 0 (Release) | `Writer::scan`: cell (Acquire) | the reader has stopped reading |
+//! | C | `Writer::claim_batch`: word = `BUSY(p)`, *then* `fence(SeqCst)`, *then* the pins | `Reader::next`: cell = pin, *then* (SeqCst) the word again | either the writer sees the pin, or the reader sees `BUSY` |
+//! | D | `Writer::publish` and `Writer::pass_skipped`: head (Release) | whoever joins, was lapped or takes over: head (Acquire) | the words of all positions before it |
+//! | E | `Writer::claim_batch`: word = `BUSY(p)` (Release) | `Reader::next`: word (Acquire) | the head that a lapped reader needs |
+//! | F | whoever stores a slot's [`Meta`] (Release), having stored or seen its `BUSY` | who reads it (Acquire) and *then* the word again | that it belongs to another position than the reader's |
+//!
+//! A pin overwrites no other pin (its cell was seen empty with Acquire by the one thread that fills
+//! it), and its store is at least Release, so that a re-used cell does not hide edge B of its last use.
+//!
+//! # Crash safety
+//!
+//! Everything the writer knows can be read back from the slots: [`Writer::take_over`]. A reader that
+//! dies leaves pins; whoever holds its lock may store 0 into them ([`release_all`]).
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering, StoreFirst, fence};
+
+/// No position is larger: two bits of a word are its state, and sums must not overflow.
+const MAX_POSITION: u64 = u64::MAX / 8;
+/// The most slots a ring may have. A pin has 20 bits for one.
+pub const MAX_SLOTS: u32 = 1 << 20;
+/// The most rings a channel may have, and the most subscribers: bits of a word.
+pub const MAX_PARTICIPANTS: u32 = 64;
+/// The pins of one subscriber: one cache line of them.
+pub const PINS: usize = 16;
+
+/// The shared state of one ring, wherever it lies: the mapped segment, or the heap of a test.
+pub trait Memory {
+    /// The number of slots: a power of two, at least 2.
+    fn slots(&self) -> u64;
+    /// Which ring of its channel this is.
+    fn ring(&self) -> u32;
+    /// The word of the slot that serves this position.
+    fn word(&self, position: u64) -> &AtomicU64;
+    /// The [`Meta`] of the slot that serves this position.
+    fn meta(&self, position: u64) -> &AtomicU64;
+    /// The position after the last one that was published or passed.
+    fn head(&self) -> &AtomicU64;
+    /// Which subscribers may have pins: bit *i* for subscriber *i*.
+    fn registered(&self) -> &AtomicU64;
+    /// The pins of a subscriber, for all rings of the channel.
+    fn pins(&self, subscriber: u32) -> &[AtomicU32; PINS];
+}
+
+/// What a slot is doing for which position: `4 · position + state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Word(u64);
+
+impl Word {
+    /// The writer has it.
+    fn busy(position: u64) -> Word {
+        Word(position * 4 + 1)
+    }
+    /// A reader held it, the position is passed.
+    fn skip(position: u64) -> Word {
+        Word(position * 4 + 2)
+    }
+    /// It holds the message of this position.
+    fn ready(position: u64) -> Word {
+        Word(position * 4 + 3)
+    }
+}
+
+/// What a slot's header tells beside the word: bits 16.. the positions skipped so far (a `SKIP`
+/// counts itself), bits 0..16 the writer's generation.
+#[derive(Clone, Copy, Debug)]
+struct Meta(u64);
+
+impl Meta {
+    fn new(skips: u64, generation: u16) -> Meta {
+        Meta(skips << 16 | u64::from(generation))
+    }
+    fn skips(self) -> u64 {
+        self.0 >> 16
+    }
+    fn generation(self) -> u16 {
+        self.0 as u16
+    }
+    /// The number of the message at `position`, or of the next one if that was skipped.
+    fn sequence(self, position: u64, slots: u64) -> u64 {
+        (position - slots).saturating_sub(self.skips())
+    }
+}
+
+/// A pin in its cell: bit 31 set, bits 20..26 the ring, bits 0..20 the slot. 0 is an empty cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PinWord(u32);
+
+impl PinWord {
+    fn new(ring: u32, slot: u32) -> PinWord {
+        PinWord(1 << 31 | ring << 20 | slot)
+    }
+    /// The slot, if this is a pin on that ring.
+    fn slot_in(self, ring: u32) -> Option<u32> {
+        (self.0 >> 20 == 1 << 11 | ring).then_some(self.0 & (MAX_SLOTS - 1))
+    }
+}
+
+/// The right to write one slot, until it is published.
+#[derive(Debug)]
+#[must_use = "a claim that is not published is never seen by a reader"]
+pub struct Claim {
+    position: u64,
+}
+
+impl Claim {
+    /// The position whose slot may be written.
+    #[inline(always)]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+/// The right to read one slot, until it is released.
+#[derive(Debug)]
+#[must_use = "a pin that is not released keeps its slot from the writer for ever"]
+pub struct Pin {
+    position: u64,
+}
+
+impl Pin {
+    /// The position whose slot may be read.
+    #[inline(always)]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Gives the right back. `cell` is the one it was made with.
+    #[inline(always)]
+    pub fn release(self, cell: &AtomicU32) {
+        cell.store(0, Ordering::Release); // Edge B.
+    }
+}
+
+/// A message that was found, and what is known of it beside its payload.
+#[derive(Debug)]
+pub struct Found<R> {
+    /// The right to read it.
+    pub right: R,
+    /// Its number among the messages of this ring, from 0, without a gap.
+    pub sequence: u64,
+    /// How many messages the reader did not see since the one before.
+    pub missed: u64,
+    /// Of the writer that published it.
+    pub generation: u16,
+}
+
+/// Every slot was found held during one lap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllHeld;
+
+/// The head of this ring is no position that a writer can have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    /// What was found.
+    pub head: u64,
+}
+
+/// Makes fresh, zeroed memory a ring on which nothing was published. Doing it again is harmless
+/// as long as nobody has taken it over.
+pub fn initialise(memory: &impl Memory) {
+    let first = memory.slots();
+    memory.word(first - 1).store(Word::skip(first - 1).0, Ordering::Relaxed);
+    memory.head().store(first, Ordering::Release);
+}
+
+/// Ends all rights of a subscriber that is gone. The caller holds its lock.
+pub fn release_all(pins: &[AtomicU32; PINS]) {
+    for pin in pins {
+        pin.store(0, Ordering::Release); // Edge B.
+    }
+}
+
+/// How many slots of this ring a subscriber holds.
+pub fn held_by(memory: &impl Memory, subscriber: u32) -> u32 {
+    let held =
+        |pin: &&AtomicU32| PinWord(pin.load(Ordering::Relaxed)).slot_in(memory.ring()).is_some();
+    memory.pins(subscriber).iter().filter(held).count() as u32
+}
+
+/// The one writer of a ring.
+#[derive(Debug)]
+pub struct Writer {
+    /// The position to publish next. Claimed and not skipped, unless it is `claimed`.
+    next: u64,
+    /// Positions below this one are claimed.
+    claimed: u64,
+    /// Which positions of the batch were skipped: bit 0 for `batch_start`.
+    skipped: u64,
+    batch_start: u64,
+    batch: u64,
+    /// The positions below `next` that were skipped.
+    skips: u64,
+    generation: u16,
+    /// Which subscribers held a slot in this lap and in the lap before.
+    holders: [u64; 2],
+    /// Where the lap ends.
+    lap_end: u64,
+}
+
+impl Writer {
+    /// The next writer of a ring, whose last writer is gone; fresh memory counts as that.
+    /// The caller is the only one who may call this, or write.
+    ///
+    /// Nothing is known of the dead one but what it left in the slots. From `head` on it may have
+    /// published and not said so; what it had claimed behind that is taken over, and scanned again,
+    /// because it may have died before its own scan.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the head is no position of this ring. Nothing has been changed then.
+    pub fn take_over(memory: &impl Memory, generation: u16) -> Result<Writer, Corrupt> {
+        let slots = memory.slots();
+        let head = memory.head().load(Ordering::Acquire); // Edge D.
+        if head < slots || head > MAX_POSITION {
+            return Err(Corrupt { head });
+        }
+        // The slot before the head is at rest: a claim never reaches it.
+        let mut skips = Meta(memory.meta(head - 1).load(Ordering::Acquire)).skips();
+        let mut next = head;
+        // The dead one was at most a batch ahead.
+        while next < head + slots {
+            let word = Word(memory.word(next).load(Ordering::Acquire));
+            if word == Word::skip(next) {
+                skips += 1;
+                // He, too, may have taken over, and died before he had counted again.
+                memory.meta(next).store(Meta::new(skips, generation).0, Ordering::Release); // Edge F.
+            } else if word != Word::ready(next) {
+                break;
+            }
+            next += 1;
+        }
+        memory.head().store(next, Ordering::Release); // Edge D.
+
+        let batch = batch_of(slots);
+        let mut claimed = next;
+        while claimed < next + batch {
+            let word = Word(memory.word(claimed).load(Ordering::Relaxed));
+            if word != Word::busy(claimed) && word != Word::skip(claimed) {
+                break;
+            }
+            claimed += 1;
+        }
+        let mut writer = Writer {
+            next,
+            claimed,
+            skipped: 0,
+            batch_start: next,
+            batch,
+            skips,
+            generation,
+            holders: [0; 2],
+            lap_end: next + slots,
+        };
+        writer.scan(memory);
+        writer.pass_skipped(memory);
+        Ok(writer)
+    }
+
+    /// The right to write the next message. Asked again before it is used, it is the same slot.
+    ///
+    /// # Errors
+    ///
+    /// [`AllHeld`] if every slot was held during one lap. It never waits: asking again later is
+    /// the caller's decision.
+    #[inline(always)]
+    pub fn claim(&mut self, memory: &impl Memory) -> Result<Claim, AllHeld> {
+        if self.next == self.claimed {
+            self.claim_slow(memory)?;
+        }
+        Ok(Claim { position: self.next })
+    }
+
+    #[cold]
+    fn claim_slow(&mut self, memory: &impl Memory) -> Result<(), AllHeld> {
+        let end = self.next + memory.slots();
+        while self.next < end {
+            self.prepare(memory);
+            if self.next < self.claimed {
+                return Ok(());
+            }
+        }
+        Err(AllHeld)
+    }
+
+    /// Shows the message to the readers. What was written to its payload comes before.
+    ///
+    /// A look for sleepers that comes after ([`StoreFirst::load_after`]) is ordered after it.
+    #[inline(always)]
+    pub fn publish(&mut self, memory: &impl Memory, claim: Claim) {
+        let position = claim.position;
+        let meta = Meta::new(self.skips, self.generation);
+        memory.meta(position).store(meta.0, Ordering::Release); // Edge F.
+        memory.word(position).store_first(Word::ready(position).0); // Edge A.
+        self.next = position + 1;
+        memory.head().store(self.next, Ordering::Release); // Edge D.
+    }
+
+    /// Gets ready for the next message, so that `claim` finds it claimed. Optional: `claim` does
+    /// what is left to do.
+    #[inline(always)]
+    pub fn prepare(&mut self, memory: &impl Memory) {
+        if self.skipped != 0 {
+            self.pass_skipped(memory);
+        }
+        if self.next == self.claimed {
+            self.claim_batch(memory);
+        }
+    }
+
+    /// Subscribers that held a slot in this lap and in the one before: alive and slow, or dead.
+    #[inline(always)]
+    pub fn suspects(&self) -> u64 {
+        self.holders[0] & self.holders[1]
+    }
+
+    /// How many messages were published on this ring, by all its writers.
+    pub fn published(&self, memory: &impl Memory) -> u64 {
+        Meta::new(self.skips, 0).sequence(self.next, memory.slots())
+    }
+
+    /// How many positions were passed because a reader held their slot.
+    pub fn skips(&self) -> u64 {
+        self.skips
+    }
+
+    /// Takes the next batch away from the readers. It ends before the newest message does: at most
+    /// `next + slots / 8`, and that is less than `next + slots - 1`, the slot before `next`.
+    #[cold]
+    fn claim_batch(&mut self, memory: &impl Memory) {
+        if self.next >= self.lap_end {
+            self.lap_end = self.next + memory.slots();
+            self.holders = [0, self.holders[0]];
+        }
+        self.batch_start = self.claimed;
+        self.claimed += self.batch;
+        for position in self.batch_start..self.claimed {
+            memory.word(position).store(Word::busy(position).0, Ordering::Release); // Edges C, E.
+        }
+        self.scan(memory);
+        self.pass_skipped(memory);
+    }
+
+    /// Finds out which positions from `batch_start` to `claimed` are held, and marks them.
+    fn scan(&mut self, memory: &impl Memory) {
+        fence(Ordering::SeqCst); // Edge C.
+        self.skipped = 0;
+        let (slots, ring) = (memory.slots(), memory.ring());
+        let mut registered = memory.registered().load(Ordering::Acquire);
+        while registered != 0 {
+            let subscriber = registered.trailing_zeros();
+            registered &= registered - 1;
+            for pin in memory.pins(subscriber) {
+                let pin = PinWord(pin.load(Ordering::Acquire)); // Edge B.
+                if let Some(slot) = pin.slot_in(ring) {
+                    let ahead = u64::from(slot).wrapping_sub(self.batch_start) & (slots - 1);
+                    if ahead < self.claimed - self.batch_start {
+                        self.skipped |= 1 << ahead;
+                        self.holders[0] |= 1 << subscriber;
+                    }
+                }
+            }
+        }
+        let mut skips = self.skips;
+        for position in self.batch_start..self.claimed {
+            let bit = 1 << (position - self.batch_start);
+            // A dead writer may have marked it already; a word never goes back.
+            if Word(memory.word(position).load(Ordering::Relaxed)) == Word::skip(position) {
+                self.skipped |= bit;
+            }
+            if self.skipped & bit != 0 {
+                skips += 1;
+                let meta = Meta::new(skips, self.generation);
+                memory.meta(position).store(meta.0, Ordering::Release); // Edge F.
+                memory.word(position).store(Word::skip(position).0, Ordering::Release); // Edge A.
+            }
+        }
+    }
+
+    fn pass_skipped(&mut self, memory: &impl Memory) {
+        let start = self.next;
+        while self.next < self.claimed && self.skipped >> (self.next - self.batch_start) & 1 == 1 {
+            self.next += 1;
+            self.skips += 1;
+        }
+        if self.next != start {
+            memory.head().store(self.next, Ordering::Release); // Edge D.
+        }
+    }
+}
+
+/// How many positions are claimed at a time: the scan of all pins costs that many messages less.
+fn batch_of(slots: u64) -> u64 {
+    (slots / 8).clamp(1, 64)
+}
+
+/// The head as a reader sees it, whatever is in its place. Edge D.
+fn head(memory: &impl Memory) -> u64 {
+    memory.head().load(Ordering::Acquire).clamp(memory.slots(), MAX_POSITION)
+}
+
+/// Where a reader that was lapped goes on: with the oldest message that cannot be claimed yet; if
+/// that is gone in a moment, too, with less and less of the history, but never without the newest.
+fn landing(memory: &impl Memory, at_least: u64, lapped: u32) -> u64 {
+    let slots = memory.slots();
+    let behind = (slots - batch_of(slots)) >> lapped.min(ATTEMPTS);
+    let mut position = head(memory) - behind.max(1);
+    // A skipped position says nothing about the message before it.
+    for _ in 0..slots {
+        let word = Word(memory.word(position).load(Ordering::Acquire));
+        if position <= at_least || word != Word::skip(position) {
+            break;
+        }
+        position -= 1;
+    }
+    position
+}
+
+/// Where a reader is in one ring.
+#[derive(Debug)]
+pub struct Reader {
+    position: u64,
+    /// The sequence of the message that comes next if none is missed. Unknown if the ring was too
+    /// fast to tell at the moment of joining.
+    expected: Option<u64>,
+}
+
+/// How often `next` starts over when the writer laps it in the middle.
+const ATTEMPTS: u32 = 8;
+
+impl Reader {
+    /// Reads from the first message of a ring that had none when the subscriber came.
+    pub fn at_first(memory: &impl Memory) -> Reader {
+        Reader { position: memory.slots(), expected: Some(0) }
+    }
+
+    /// Reads what is published from now on.
+    pub fn at_next(memory: &impl Memory) -> Reader {
+        let slots = memory.slots();
+        let mut position = slots;
+        for _ in 0..ATTEMPTS {
+            let head = head(memory);
+            position = head;
+            let word = Word(memory.word(head - 1).load(Ordering::Acquire));
+            let meta = Meta(memory.meta(head - 1).load(Ordering::Acquire)); // Edge F.
+            let same = Word(memory.word(head - 1).load(Ordering::Acquire)) == word;
+            if same && (word == Word::ready(head - 1) || word == Word::skip(head - 1)) {
+                return Reader { position, expected: Some(meta.sequence(head, slots)) };
+            }
+        }
+        Reader { position, expected: None }
+    }
+
+    /// Reads from the oldest message that is still there.
+    pub fn at_oldest(memory: &impl Memory) -> Reader {
+        let slots = memory.slots();
+        let position = (head(memory) - slots).max(slots);
+        Reader { position, expected: (position == slots).then_some(0) }
+    }
+
+    /// Something is there that was not read yet; perhaps only a position to pass.
+    #[inline(always)]
+    pub fn anything_new(&self, memory: &impl Memory) -> bool {
+        // Two loads of one line, at most: this is also the look before sleeping.
+        Word(memory.word(self.position).load(Ordering::Acquire)) >= Word::skip(self.position)
+    }
+
+    /// Pins the next message, in a cell that the caller has seen empty. `None`: nothing new.
+    #[inline(always)]
+    pub fn next(&mut self, memory: &impl Memory, cell: &AtomicU32) -> Option<Found<Pin>> {
+        for attempt in 0..ATTEMPTS {
+            let (position, word) = self.seek(memory, attempt)?;
+            if let Some(found) = self.pin(memory, cell, position, word) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Pins the newest message that is still there, read before or not. What was not read before
+    /// it is jumped over: neither read later nor missed.
+    pub fn newest(&mut self, memory: &impl Memory, cell: &AtomicU32) -> Option<Found<Pin>> {
+        let slots = memory.slots();
+        for _ in 0..ATTEMPTS {
+            let end = head(memory).max(self.position);
+            let oldest = (end - slots).max(slots);
+            let ready = |p: &u64| {
+                Word(memory.word(*p).load(Ordering::Acquire)) == Word::ready(*p) // Edge A.
+            };
+            // It goes back over what is claimed or skipped, and finds the newest one soon, except
+            // in a ring without a message.
+            let newest = (oldest..end).rev().find(ready)?;
+            if let Some(found) = self.pin(memory, cell, newest, Word::ready(newest)) {
+                self.position = self.position.max(end);
+                return Some(Found { missed: 0, ..found });
+            }
+        }
+        None
+    }
+
+    /// Finds the next message and says where it is, to copy it out without a pin.
+    #[inline(always)]
+    pub fn peek(&mut self, memory: &impl Memory) -> Option<Peek> {
+        for attempt in 0..ATTEMPTS {
+            let (position, word) = self.seek(memory, attempt)?;
+            let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
+            if Word(memory.word(position).load(Ordering::Acquire)) == word {
+                return Some(Peek { position, meta });
+            }
+        }
+        None
+    }
+
+    /// After the copy: was that the message all the time? Then it counts as read.
+    ///
+    /// The copy is made of Relaxed loads, which the fence keeps before the look at the word.
+    #[inline(always)]
+    pub fn confirm(&mut self, memory: &impl Memory, peek: Peek) -> Option<Found<()>> {
+        fence(Ordering::Acquire);
+        let word = Word(memory.word(peek.position).load(Ordering::Relaxed));
+        if word != Word::ready(peek.position) {
+            return None;
+        }
+        Some(self.account(memory, (), peek.position, peek.meta))
+    }
+
+    /// Moves on to the next position that holds a message.
+    #[inline(always)]
+    fn seek(&mut self, memory: &impl Memory, attempt: u32) -> Option<(u64, Word)> {
+        let position = self.position;
+        let word = Word(memory.word(position).load(Ordering::Acquire)); // Edges A, E.
+        if word == Word::ready(position) {
+            return Some((position, word));
+        }
+        if word < Word::skip(position) {
+            return None;
+        }
+        self.seek_slow(memory, attempt)
+    }
+
+    #[cold]
+    fn seek_slow(&mut self, memory: &impl Memory, attempt: u32) -> Option<(u64, Word)> {
+        let slots = memory.slots();
+        let mut lapped = attempt;
+        // Passes skips, a lap of them at most, and starts over where it was lapped.
+        for _ in 0..slots + u64::from(ATTEMPTS) {
+            let position = self.position;
+            let word = Word(memory.word(position).load(Ordering::Acquire)); // Edges A, E.
+            if word == Word::ready(position) {
+                return Some((position, word));
+            }
+            if word < Word::skip(position) {
+                return None;
+            }
+            self.position += 1;
+            if word > Word::ready(position) {
+                self.position = self.position.max(landing(memory, self.position, lapped));
+                lapped += 1;
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn pin(
+        &mut self,
+        memory: &impl Memory,
+        cell: &AtomicU32,
+        position: u64,
+        word: Word,
+    ) -> Option<Found<Pin>> {
+        let slot = (position & (memory.slots() - 1)) as u32;
+        cell.store_first(PinWord::new(memory.ring(), slot).0); // Edge C.
+        let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
+        let pin = Pin { position };
+        if Word(memory.word(position).load_after()) != word {
+            pin.release(cell);
+            return None;
+        }
+        Some(self.account(memory, pin, position, meta))
+    }
+
+    #[inline(always)]
+    fn account<R>(
+        &mut self,
+        memory: &impl Memory,
+        right: R,
+        position: u64,
+        meta: Meta,
+    ) -> Found<R> {
+        let sequence = meta.sequence(position, memory.slots());
+        let missed = match self.expected {
+            Some(expected) => sequence.saturating_sub(expected),
+            None => 0,
+        };
+        self.expected = Some(sequence + 1);
+        self.position = position + 1;
+        Found { right, sequence, missed, generation: meta.generation() }
+    }
+}
+
+/// Where the next message is, as far as one look can tell.
+#[derive(Debug)]
+pub struct Peek {
+    position: u64,
+    meta: Meta,
+}
+
+impl Peek {
+    /// The position whose slot may be copied, by atomic loads only.
+    #[inline(always)]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+#[cfg(test)]
+mod heap;
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,179 @@
+//! What the ring does when nobody races; the races are in `model`.
+
+use super::heap::Heap;
+use super::*;
+
+fn ring(slots: usize, readers: usize) -> (Heap, Writer) {
+    let heap = Heap::new(slots, readers);
+    initialise(&heap);
+    let writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+    (heap, writer)
+}
+
+fn publish(heap: &Heap, writer: &mut Writer, value: u64) {
+    let claim = writer.claim(heap).expect("a free slot");
+    heap.write(claim.position(), value);
+    writer.publish(heap, claim);
+    writer.prepare(heap);
+}
+
+fn receive(heap: &Heap, reader: &mut Reader) -> Option<(u64, u64, u64)> {
+    let cell = heap.cell(0, 0);
+    let found = reader.next(heap, cell)?;
+    let value = heap.read(found.right.position());
+    found.right.release(cell);
+    Some((value, found.sequence, found.missed))
+}
+
+#[test]
+fn messages_come_in_order() {
+    let (heap, mut writer) = ring(16, 1);
+    let mut reader = Reader::at_first(&heap);
+    assert_eq!(receive(&heap, &mut reader), None);
+    for i in 0..100 {
+        publish(&heap, &mut writer, 1000 + i);
+        assert_eq!(receive(&heap, &mut reader), Some((1000 + i, i, 0)));
+        assert_eq!(receive(&heap, &mut reader), None);
+    }
+}
+
+#[test]
+fn a_lapped_reader_goes_on_with_the_oldest_and_knows_what_it_missed() {
+    let (heap, mut writer) = ring(16, 1);
+    let mut reader = Reader::at_first(&heap);
+    for i in 0..100 {
+        publish(&heap, &mut writer, i);
+    }
+    let (value, sequence, missed) = receive(&heap, &mut reader).unwrap();
+    assert_eq!((value, sequence, missed), (86, 86, 86), "16 slots less a batch of 2 are left");
+    for i in 87..100 {
+        assert_eq!(receive(&heap, &mut reader), Some((i, i, 0)));
+    }
+    assert_eq!(receive(&heap, &mut reader), None);
+}
+
+#[test]
+fn a_held_slot_is_skipped_and_the_sequence_has_no_gap() {
+    let (heap, mut writer) = ring(16, 1);
+    let mut reader = Reader::at_first(&heap);
+    publish(&heap, &mut writer, 7);
+    let kept = heap.cell(0, 1);
+    let held = reader.next(&heap, kept).unwrap();
+    for i in 1..200 {
+        publish(&heap, &mut writer, 7 + i);
+        assert_eq!(receive(&heap, &mut reader), Some((7 + i, i, 0)));
+        assert_eq!(heap.read(held.right.position()), 7, "what is held does not change");
+    }
+    assert!(writer.skips() >= 12, "{} laps", writer.skips());
+    assert_eq!(writer.suspects(), 1, "subscriber 0 holds a slot lap after lap");
+    assert_eq!(held_by(&heap, 0), 1);
+    held.right.release(kept);
+    for i in 200..240 {
+        publish(&heap, &mut writer, i);
+    }
+    assert_eq!(writer.suspects(), 0);
+}
+
+#[test]
+fn all_slots_held_is_said_and_ends_with_a_release() {
+    let (heap, mut writer) = ring(8, 1);
+    let mut reader = Reader::at_first(&heap);
+    let mut held = Vec::new();
+    for i in 0..8 {
+        publish(&heap, &mut writer, i);
+        held.push(reader.next(&heap, heap.cell(0, i as usize)).unwrap());
+    }
+    for _ in 0..3 {
+        assert_eq!(writer.claim(&heap).unwrap_err(), AllHeld);
+    }
+    held.remove(4).right.release(heap.cell(0, 4));
+    publish(&heap, &mut writer, 8);
+    assert_eq!(reader.next(&heap, heap.cell(0, 4)).unwrap().sequence, 8);
+}
+
+#[test]
+fn the_newest_is_found_seen_or_not_and_nothing_counts_as_missed() {
+    let (heap, mut writer) = ring(16, 1);
+    let cell = heap.cell(0, 0);
+    let mut early = Reader::at_next(&heap);
+    assert!(early.newest(&heap, cell).is_none(), "nothing was published");
+    for i in 0..40 {
+        publish(&heap, &mut writer, i);
+    }
+    for mut reader in [early, Reader::at_next(&heap), Reader::at_oldest(&heap)] {
+        let last = writer.published(&heap) - 1;
+        for _ in 0..2 {
+            let found = reader.newest(&heap, cell).unwrap();
+            assert_eq!((found.sequence, found.missed), (last, 0));
+            found.right.release(cell);
+        }
+        assert_eq!(receive(&heap, &mut reader), None, "recv goes on after it");
+        publish(&heap, &mut writer, 99);
+        assert_eq!(receive(&heap, &mut reader), Some((99, last + 1, 0)));
+    }
+}
+
+#[test]
+fn a_claim_that_is_dropped_is_the_next_claim() {
+    let (heap, mut writer) = ring(8, 1);
+    let first = writer.claim(&heap).unwrap().position();
+    assert_eq!(writer.claim(&heap).unwrap().position(), first);
+}
+
+#[test]
+fn numbers_continue_over_a_take_over() {
+    let (heap, mut writer) = ring(16, 1);
+    let mut reader = Reader::at_first(&heap);
+    for i in 0..21 {
+        publish(&heap, &mut writer, i);
+    }
+    let kept = heap.cell(0, 1);
+    let held = reader.next(&heap, kept).unwrap();
+    let next = held.sequence + 1;
+    for i in 21..50 {
+        publish(&heap, &mut writer, i);
+    }
+    drop(writer);
+    let mut writer = Writer::take_over(&heap, 2).unwrap();
+    assert_eq!(writer.published(&heap), 50);
+    for i in 50..55 {
+        publish(&heap, &mut writer, i);
+    }
+    let mut expected = next;
+    while let Some((value, sequence, missed)) = receive(&heap, &mut reader) {
+        assert_eq!(value, sequence);
+        assert_eq!(sequence, expected + missed);
+        expected = sequence + 1;
+    }
+    assert_eq!(expected, 55);
+    held.right.release(kept);
+}
+
+#[test]
+fn positions_near_their_end_do_not_overflow() {
+    for head in [0, 1, 7, MAX_POSITION + 1, u64::MAX - 1, u64::MAX] {
+        let heap = Heap::new(8, 1);
+        heap.head().store(head, Ordering::Relaxed);
+        assert_eq!(Writer::take_over(&heap, 1).unwrap_err(), Corrupt { head });
+        for mut reader in [Reader::at_next(&heap), Reader::at_oldest(&heap)] {
+            assert!(reader.next(&heap, heap.cell(0, 0)).is_none());
+            assert!(reader.newest(&heap, heap.cell(0, 0)).is_none());
+        }
+    }
+}
+
+#[test]
+fn garbage_in_words_ends_in_nothing_and_in_time() {
+    for garbage in [1, 2, 3, u64::MAX, u64::MAX / 2, 0x5555_5555_5555_5555] {
+        let (heap, _) = ring(64, 1);
+        for position in 0..64 {
+            heap.word(position).store(garbage, Ordering::Relaxed);
+        }
+        let mut reader = Reader::at_first(&heap);
+        for _ in 0..100 {
+            if let Some(found) = reader.next(&heap, heap.cell(0, 0)) {
+                found.right.release(heap.cell(0, 0));
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The atomics of the protocols: the standard library's, or loom's when a model is checked
+//! (`--cfg loom`). Nothing else of the crate names either.
+//!
+//! # Store, then load
+//!
+//! Two edges of this crate need a store that is ordered *before* a later load of another variable,
+//! which Release and Acquire do not give. [`store_first`] is that store, and the load after it is
+//! [`load_after`]. On the side that stores in bulk the same is a `fence(SeqCst)`.
+//!
+//! Outside loom the store is a `swap(SeqCst)`: on x86-64 one locked instruction, half the cost of a
+//! store and an `mfence`. It pairs with a `fence(SeqCst)` of the other side because both are in the
+//! single total order of SeqCst operations (C++20 [atomics.order] §4): were each side to miss the
+//! other's store, then "swap before load before fence before swap" would be a cycle in that order.
+//! Loom knows SeqCst fences but treats SeqCst accesses as AcqRel, so models use store and fence.
+
+#[cfg(not(loom))]
+pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The atomic types on which [`store_first`] works.
+pub trait StoreFirst {
+    /// Their value.
+    type Value;
+    /// See [`store_first`].
+    fn store_first(&self, value: Self::Value);
+    /// See [`load_after`].
+    fn load_after(&self) -> Self::Value;
+}
+
+macro_rules! store_first {
+    ($($atomic:ty, $value:ty);+) => {$(
+        impl StoreFirst for $atomic {
+            type Value = $value;
+
+            #[inline(always)]
+            fn store_first(&self, value: $value) {
+                #[cfg(not(loom))]
+                self.swap(value, Ordering::SeqCst);
+                #[cfg(loom)]
+                {
+                    self.store(value, model::pin_order());
+                    fence(Ordering::SeqCst);
+                }
+            }
+
+            #[inline(always)]
+            fn load_after(&self) -> $value {
+                self.load(Ordering::SeqCst)
+            }
+        }
+    )+};
+}
+store_first!(AtomicU32, u32; AtomicU64, u64);
+
+#[cfg(loom)]
+pub use model::fence;
+
+/// What the models take away from the protocols, to show that they then fail.
+#[cfg(loom)]
+pub mod model {
+    use loom::sync::atomic::Ordering;
+    use std::cell::Cell;
+
+    /// What is taken away.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Break {
+        /// SeqCst fences become AcqRel.
+        Fences,
+        /// The stores that come first are Relaxed.
+        PinOrder,
+    }
+
+    thread_local! {
+        // Not loom's: all threads of a model run on the thread that checks it.
+        static BROKEN: Cell<Option<Break>> = const { Cell::new(None) };
+    }
+
+    /// Runs a model without something that it needs.
+    pub fn without(what: Break, model: impl FnOnce()) {
+        struct Mend;
+        impl Drop for Mend {
+            fn drop(&mut self) {
+                BROKEN.set(None);
+            }
+        }
+        BROKEN.set(Some(what));
+        let _mend = Mend;
+        model();
+    }
+
+    /// As the standard library's, unless that is what is taken away.
+    pub fn fence(order: Ordering) {
+        let weak = BROKEN.get() == Some(Break::Fences);
+        loom::sync::atomic::fence(if weak { Ordering::AcqRel } else { order });
+    }
+
+    pub(super) fn pin_order() -> Ordering {
+        match BROKEN.get() {
+            Some(Break::PinOrder) => Ordering::Relaxed,
+            _ => Ordering::Release,
+        }
+    }
+}
