@@ -1,0 +1,408 @@
+//! Every rule that can be judged from the text of the message, every violation reported at once.
+//!
+//! What only the compiler knows is left to the expansion: where padding is, whether a type that
+//! hides behind an alias is a message, whether there is a destructor.
+
+use syn::{GenericParam, Type};
+
+use crate::model::{Body, Field, Message, Variant};
+use crate::{Errors, standard};
+
+/// A message that breaks no rule: what `expand` turns into code.
+pub enum Checked<'a> {
+    Struct { message: &'a Message<'a>, fields: &'a [Field<'a>] },
+    Enum { message: &'a Message<'a>, repr: Integer, variants: &'a [Variant<'a>] },
+}
+
+/// The integer that holds the value of an enum.
+#[derive(Clone, Copy)]
+pub struct Integer {
+    pub name: &'static str,
+    /// Its name in `schema::Primitive`.
+    pub primitive: &'static str,
+    pub size: usize,
+}
+
+const INTEGERS: [Integer; 8] = [
+    Integer { name: "u8", primitive: "U8", size: 1 },
+    Integer { name: "u16", primitive: "U16", size: 2 },
+    Integer { name: "u32", primitive: "U32", size: 4 },
+    Integer { name: "u64", primitive: "U64", size: 8 },
+    Integer { name: "i8", primitive: "I8", size: 1 },
+    Integer { name: "i16", primitive: "I16", size: 2 },
+    Integer { name: "i32", primitive: "I32", size: 4 },
+    Integer { name: "i64", primitive: "I64", size: 8 },
+];
+
+/// `None` only if there are errors.
+pub fn check<'a>(message: &'a Message<'a>, errors: &mut Errors) -> Option<Checked<'a>> {
+    match &message.body {
+        Body::Struct(fields) => {
+            check_struct_repr(message, errors);
+            check_generics(message, fields, errors);
+            for field in fields {
+                check_field(field, errors);
+            }
+            Some(Checked::Struct { message, fields })
+        }
+        Body::Enum(variants) => {
+            check_generics(message, &[], errors);
+            let repr = check_enum(message, variants, errors)?;
+            Some(Checked::Enum { message, repr, variants })
+        }
+        Body::Union(keyword) => {
+            errors.at(
+                keyword,
+                "a union cannot be a message, as nobody can tell which of its fields is the one: \
+                 use a struct that has them all, and an enum that says which counts",
+            );
+            None
+        }
+    }
+}
+
+fn check_struct_repr(message: &Message, errors: &mut Errors) {
+    let ident = message.ident;
+    if let Some(packed) = message.repr("packed") {
+        errors.at(
+            packed,
+            "`packed` puts fields where no reference may point: remove it, and write padding down \
+             as `_pad0: [u8; N]`",
+        );
+    }
+    if message.repr("C").is_none() && message.repr("transparent").is_none() {
+        errors.at(
+            ident,
+            format!(
+                "add `#[repr(C)]` above `struct {ident}`: without it every compiler may put the \
+                 fields in another order"
+            ),
+        );
+    }
+}
+
+fn check_enum(message: &Message, variants: &[Variant], errors: &mut Errors) -> Option<Integer> {
+    let ident = message.ident;
+    for variant in variants {
+        if !matches!(variant.fields, syn::Fields::Unit) {
+            errors.at(
+                variant.fields,
+                format!(
+                    "a variant of a message has no fields: use a struct with a field for what \
+                     `{}` carries, beside an enum without fields that says which one counts",
+                    variant.name
+                ),
+            );
+        }
+    }
+    if variants.is_empty() {
+        errors.at(ident, format!("`{ident}` has no variant, so no message could ever be one"));
+        return None;
+    }
+
+    let integer = INTEGERS.into_iter().find(|integer| message.repr(integer.name).is_some());
+    let other = message.reprs.iter().find(|repr| !INTEGERS.iter().any(|i| *repr == i.name));
+    match (integer, other) {
+        (Some(_), None) => {}
+        (Some(_), Some(other)) => errors.at(
+            other,
+            format!("remove `{other}`: the integer alone says how a message's enum is laid out"),
+        ),
+        (None, Some(other)) if other == "C" => errors.at(
+            other,
+            "C does not say how large an enum is: use `#[repr(u8)]` (or another integer, `u16` to \
+             `i64`)",
+        ),
+        (None, Some(other)) => errors.at(
+            other,
+            format!("use `#[repr(u8)]` (or another integer, `u16` to `i64`) instead of `{other}`"),
+        ),
+        (None, None) => errors.at(
+            ident,
+            format!(
+                "add `#[repr(u8)]` above `enum {ident}` (or another integer, `u16` to `i64`): \
+                 without it the compiler chooses how its values are stored"
+            ),
+        ),
+    }
+    integer
+}
+
+fn check_generics(message: &Message, fields: &[Field], errors: &mut Errors) {
+    let generics = message.generics;
+    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
+    if generics.params.iter().any(|param| !is_lifetime(param)) {
+        errors.at(
+            generics,
+            "generic messages are not supported: write one struct for each type that is sent",
+        );
+    } else if let Some(clause) = &generics.where_clause {
+        errors.at(clause, "generic messages are not supported: remove the `where`");
+    }
+    // A field that borrows says so itself, and its lifetime goes when the field is mended.
+    let a_field_borrows = fields.iter().any(|field| borrows(field.ty));
+    if let (false, Some(lifetime)) = (a_field_borrows, generics.lifetimes().next()) {
+        errors.at(
+            lifetime,
+            format!(
+                "a message cannot borrow: it outlives the process that sent it, so remove `{}` and \
+                 hold the values themselves",
+                lifetime.lifetime
+            ),
+        );
+    }
+}
+
+fn borrows(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(_) => true,
+        Type::Array(array) => borrows(&array.elem),
+        Type::Group(group) => borrows(&group.elem),
+        Type::Paren(paren) => borrows(&paren.elem),
+        _ => false,
+    }
+}
+
+fn check_field(field: &Field, errors: &mut Errors) {
+    if field.is_padding() && !is_bytes(field.ty) {
+        let name = &field.name;
+        errors.at(
+            field.ty,
+            format!("`{name}` must be `[u8; N]`: a field whose name starts with `_pad` is padding"),
+        );
+    } else {
+        check_type(field.ty, errors);
+    }
+}
+
+fn is_bytes(ty: &Type) -> bool {
+    match ty {
+        Type::Array(array) => matches!(&*array.elem, Type::Path(path) if path.path.is_ident("u8")),
+        Type::Group(group) => is_bytes(&group.elem),
+        Type::Paren(paren) => is_bytes(&paren.elem),
+        _ => false,
+    }
+}
+
+/// Refuses what can be told by its name or its form, at the token, with what to use instead.
+fn check_type(ty: &Type, errors: &mut Errors) {
+    match ty {
+        Type::Array(array) => check_type(&array.elem, errors),
+        Type::Group(group) => check_type(&group.elem, errors),
+        Type::Paren(paren) => check_type(&paren.elem, errors),
+        Type::Path(path) => {
+            if let Some(text) = standard::refusal(path) {
+                errors.at(ty, text);
+            }
+        }
+        Type::Reference(reference) => {
+            let instead = match &*reference.elem {
+                Type::Path(path) if path.path.is_ident("str") => "use bytes, `[u8; N]`",
+                Type::Slice(_) => "use an array `[T; N]`",
+                _ => "hold the value itself",
+            };
+            errors.at(
+                ty,
+                format!("a message cannot borrow: what is behind `&` stays in this process; {instead}"),
+            );
+        }
+        Type::Ptr(_) => errors.at(
+            ty,
+            "a pointer means nothing in another process: hold the value itself, or an index in `u32`",
+        ),
+        Type::FnPtr(_) => errors.at(
+            ty,
+            "a function pointer means nothing in another process: use an enum that says what to do",
+        ),
+        Type::Tuple(_) => errors.at(
+            ty,
+            "a tuple has no fixed layout: use a struct with `#[derive(ShmMessage)] #[repr(C)]`",
+        ),
+        Type::Slice(_) => errors.at(ty, "a slice has no fixed size: use an array `[T; N]`"),
+        Type::TraitObject(_) | Type::ImplTrait(_) => {
+            errors.at(ty, "a trait says nothing about layout: use a type of known layout")
+        }
+        Type::Never(_) => errors.at(ty, "`!` has no value that could be sent: remove the field"),
+        // Left to the compiler, which knows what a macro becomes.
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proc_macro2::{Ident, Span};
+    use syn::{DeriveInput, parse_quote};
+
+    /// The errors of both steps that judge, in order.
+    fn errors_of(input: DeriveInput) -> Vec<String> {
+        let mut errors = Errors::default();
+        let message = Message::parse(&input, &mut errors);
+        check(&message, &mut errors);
+        errors.first.into_iter().flatten().map(|error| error.to_string()).collect()
+    }
+
+    /// Every mistake is reported, and only mistakes are.
+    #[track_caller]
+    fn assert_errors(input: DeriveInput, starts: &[&str]) {
+        let errors = errors_of(input);
+        assert_eq!(errors.len(), starts.len(), "{errors:#?}");
+        for (error, start) in errors.iter().zip(starts) {
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_in_one_pass() {
+        assert_errors(
+            parse_quote! {
+                #[shm(name = "two words", colour = "red")]
+                #[repr(packed)]
+                struct Robot<T> {
+                    name: String,
+                    #[shm(unit)]
+                    angles: [[Vec<f64>; 2]; 3],
+                    _pad: u32,
+                }
+            },
+            &[
+                "a name consists of",
+                "`colour` is no key",
+                "`unit` is no key",
+                "`packed` puts fields",
+                "add `#[repr(C)]` above `struct Robot`",
+                "generic messages",
+                "`String` keeps",
+                "`Vec` keeps",
+                "`_pad` must be `[u8; N]`",
+            ],
+        );
+    }
+
+    #[test]
+    fn types_of_the_standard_library_are_told_from_others_of_the_same_name() {
+        assert_errors(
+            parse_quote! {
+                #[repr(C)]
+                struct Mine {
+                    left: self::Duration,
+                    age: msgs::Duration,
+                    free: Cell,
+                    path: Path,
+                    text: FixedString<32>,
+                }
+            },
+            &[],
+        );
+        assert_errors(
+            parse_quote! {
+                #[repr(C)]
+                struct Theirs {
+                    left: Duration,
+                    age: std::time::Duration,
+                    free: cell::Cell<u8>,
+                    count: ::core::primitive::usize,
+                    hits: atomic::AtomicU64,
+                }
+            },
+            &["`Duration`", "`Duration`", "`Cell`", "`usize`", "`AtomicU64`"],
+        );
+    }
+
+    #[test]
+    fn a_lifetime_is_reported_where_it_is_used() {
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Robot<'a> {
+                    name: &'a str,
+                }
+            ),
+            &["a message cannot borrow: what is behind `&`"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Robot<'a> {
+                    name: Name<'a>,
+                }
+            ),
+            &["a message cannot borrow: it outlives"],
+        );
+    }
+
+    #[test]
+    fn an_enum_is_laid_out_by_one_integer_alone() {
+        for good in ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"] {
+            let repr = Ident::new(good, Span::call_site());
+            assert_errors(
+                parse_quote!(
+                    #[repr(#repr)]
+                    enum Mode {
+                        Idle,
+                    }
+                ),
+                &[],
+            );
+        }
+        assert_errors(
+            parse_quote!(
+                enum Mode {
+                    Idle,
+                }
+            ),
+            &["add `#[repr(u8)]`"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                enum Mode {
+                    Idle,
+                }
+            ),
+            &["C does not say"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(usize)]
+                enum Mode {
+                    Idle,
+                }
+            ),
+            &["use `#[repr(u8)]`"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(u8, align(2))]
+                enum Mode {
+                    Idle,
+                }
+            ),
+            &["remove `align`"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(C, u8)]
+                enum Mode {
+                    Idle,
+                }
+            ),
+            &["remove `C`"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(u8)]
+                enum Mode {
+                    Idle(),
+                }
+            ),
+            &["a variant of a message"],
+        );
+        assert_errors(
+            parse_quote!(
+                enum Mode {}
+            ),
+            &["`Mode` has no variant"],
+        );
+    }
+}

@@ -1,0 +1,9 @@
+use shm_comm::ShmMessage;
+
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Robot<'a> {
+    name: Name<'a>,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use shm_comm::ShmMessage;
+
+#[derive(ShmMessage)]
+enum Mode {
+    Idle,
+    Moving,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use shm_comm::ShmMessage;
+
+#[derive(ShmMessage)]
+enum Never {}
+
+fn main() {}

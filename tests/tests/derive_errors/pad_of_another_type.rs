@@ -1,0 +1,11 @@
+use shm_comm::ShmMessage;
+
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Sample {
+    id: u32,
+    _pad0: u32,
+    value: f64,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use shm_comm::ShmMessage;
+
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Sample {
+    id: u32,
+    value: f64,
+}
+
+fn main() {}
