@@ -61,6 +61,16 @@ pub enum AttachError {
         /// This library's.
         known: u32,
     },
+    /// The file of the channel holds another channel: it was renamed or copied. Remove it.
+    #[error("the file of channel {channel:?} holds channel {found:?}, pattern {pattern}")]
+    WrongSegment {
+        /// The name asked for.
+        channel: String,
+        /// The name in the segment.
+        found: String,
+        /// The pattern in the segment, by its number.
+        pattern: u32,
+    },
     /// The channel carries messages of another type. Use the same type on both sides.
     #[error(
         "channel {channel:?} carries another type (layout hash {channel_hash:#018x}) than this \

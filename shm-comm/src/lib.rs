@@ -1,4 +1,43 @@
 //! Typed, zero-copy messages between the processes of one machine.
+//!
+//! A message is a plain struct with [`#[derive(ShmMessage)]`](derive@ShmMessage). A [`Publisher`]
+//! writes it into shared memory, every [`Subscriber`] reads it there; nothing is serialised, nothing
+//! is copied, and while nobody sleeps there is no system call.
+//!
+//! ```
+//! # fn main() -> Result<(), shm_comm::Error> {
+//! # let folder = tempfile::tempdir()?;
+//! # let channel = shm_comm::Channel::new("robot/odometry").root(folder.path());
+//! use shm_comm::{Publisher, ShmMessage, Subscriber};
+//!
+//! #[derive(ShmMessage, Debug, PartialEq)]
+//! #[repr(C)]
+//! struct Odometry {
+//!     x: f64,
+//!     y: f64,
+//!     heading: f64,
+//! }
+//!
+//! let mut publisher = Publisher::<Odometry>::new(&channel)?;
+//! let mut subscriber = Subscriber::<Odometry>::new(&channel)?; // mostly in another process
+//!
+//! publisher.loan()?.write(Odometry { x: 1.0, y: 2.0, heading: 0.5 });
+//!
+//! let sample = subscriber.recv()?;
+//! assert_eq!(sample.heading, 0.5);
+//! assert_eq!((sample.sequence(), sample.missed()), (0, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What this is not
+//!
+//! It does not cross machines, keeps nothing after everybody has gone, and does not make a slow
+//! subscriber's publisher wait. All participants of a channel run as one user, and trust each other
+//! with the contents of messages.
+
+#[cfg(not(all(target_os = "linux", target_has_atomic = "64", target_pointer_width = "64")))]
+compile_error!("shm-comm needs Linux on a 64-bit processor; other platforms are not supported yet");
 
 extern crate self as shm_comm;
 
@@ -9,7 +48,37 @@ mod message;
 mod ring;
 pub mod schema;
 mod sync;
+mod wait;
+
+// What needs an operating system. The models check the protocols without it.
+#[cfg(not(loom))]
+mod channel;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod header;
+#[cfg(not(loom))]
+mod liveness;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod os;
+#[cfg(not(loom))]
+mod pubsub;
+#[cfg(not(loom))]
+mod segment;
 
 pub use message::{Invalid, ShmMessage};
 pub use schema::Schema;
 pub use shm_comm_derive::ShmMessage;
+
+#[cfg(not(loom))]
+pub use {
+    error::{AttachError, Error, Holder, LoanError, RecvError, WaitError},
+    options::{Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},
+    pubsub::{
+        Iter, Loan, LoanUninit, Publisher, PublisherId, PublisherStats, Sample, Subscriber,
+        SubscriberStats,
+    },
+    wait::Interrupter,
+};

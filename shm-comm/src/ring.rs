@@ -170,6 +170,15 @@ pub struct Found<R> {
     pub generation: u16,
 }
 
+impl<R> Found<R> {
+    /// The same message by another right.
+    #[inline(always)]
+    pub fn map<S>(self, right: impl FnOnce(R) -> S) -> Found<S> {
+        let Found { sequence, missed, generation, .. } = self;
+        Found { right: right(self.right), sequence, missed, generation }
+    }
+}
+
 /// Every slot was found held during one lap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllHeld;

@@ -116,6 +116,22 @@ pub fn is_named(file: &File, folder: &File, name: &CStr) -> io::Result<bool> {
     }
 }
 
+/// What stands under this name if it is no regular file, in words.
+pub fn what_is_there(folder: &File, name: &CStr) -> Option<&'static str> {
+    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    let path = Path::new(&path).join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
+    if kind.is_symlink() {
+        Some("a symbolic link")
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_file() {
+        None
+    } else {
+        Some("neither a regular file nor a folder")
+    }
+}
+
 /// Gets memory, or disk, for these bytes of the file. Without this the first touch of a page of a
 /// full tmpfs is a SIGBUS.
 pub fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
@@ -134,10 +150,7 @@ pub fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
 
 /// The error says that there is no room, or no room for that user.
 pub fn is_out_of_space(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::ENOMEM)
-    )
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::ENOMEM))
 }
 
 /// Bytes of the file system that has this file.

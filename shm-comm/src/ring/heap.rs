@@ -69,6 +69,7 @@ impl Heap {
         Heap { shared: Arc::new(shared), steps: Cell::new(usize::MAX) }
     }
 
+    #[cfg(loom)]
     /// The same memory for a process that is killed before its access number `steps`.
     pub fn killed_after(&self, steps: usize) -> Heap {
         Heap { shared: self.shared.clone(), steps: Cell::new(steps) }

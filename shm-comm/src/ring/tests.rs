@@ -133,7 +133,6 @@ fn numbers_continue_over_a_take_over() {
     for i in 21..50 {
         publish(&heap, &mut writer, i);
     }
-    drop(writer);
     let mut writer = Writer::take_over(&heap, 2).unwrap();
     assert_eq!(writer.published(&heap), 50);
     for i in 50..55 {

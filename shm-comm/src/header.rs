@@ -1,0 +1,536 @@
+//! The layout of a segment: what its header says, where everything lies, and which of it is believed.
+//!
+//! ```text
+//! 0               Header, then the channel's name, then the canonical text of its schema
+//! control_offset  control: rings line · registered line · sleepers line · per subscriber two lines
+//! records_offset  one Record for each publisher, then one for each subscriber
+//! rings_offset    ring 0 … ring P-1, each `ring_stride` bytes of whole pages, sparse until claimed
+//! file_size
+//!
+//! ring            head line: head u64, generation u32 · at `SLOTS_OFFSET` the slots
+//! slot            word u64, meta u64 · at `payload_offset` the payload · up to `slot_stride`
+//! ```
+//!
+//! Header and records are parsed from bytes that were read into private memory, and nothing else
+//! parses them. Whoever wrote them: every number is checked before it is used.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::error::AttachError;
+use crate::options::Channel;
+use crate::ring::{MAX_PARTICIPANTS, PINS};
+use crate::schema::{Schema, fnv1a};
+
+const MAGIC: [u8; 8] = *b"shm-comm";
+const BYTE_ORDER: u32 = 0x0102_0304;
+/// Changes with every change of the layout above.
+pub const FORMAT: u32 = 1;
+/// No name and no schema is longer.
+const MAX_TEXT: u32 = 1 << 16;
+/// Where a core looks for its data; what is written by different processes lies in different ones.
+pub const LINE: u64 = 64;
+/// From the start of a ring to its first slot: away from the head, also for a prefetcher that
+/// fetches lines in pairs.
+pub const SLOTS_OFFSET: u64 = 128;
+/// A slot's word and meta.
+const SLOT_HEADER: u64 = 16;
+/// Two lines: pins, and the word on which it sleeps.
+pub const SUBSCRIBER_STRIDE: u64 = 2 * LINE;
+/// From the start of the control area to its first subscriber.
+pub const SUBSCRIBERS_OFFSET: u64 = 3 * LINE;
+/// The largest alignment of a message.
+pub const MAX_ALIGN: usize = 4096;
+const MAX_DEPTH: u32 = 1 << 16;
+
+const _: () = assert!(size_of::<Header>() == 128);
+const _: () = assert!(size_of::<Record>() == LINE as usize);
+const _: () = assert!(PINS * size_of::<u32>() == LINE as usize);
+
+/// The first bytes of a segment, as they lie there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Header {
+    magic: [u8; 8],
+    byte_order: u32,
+    format: u32,
+    pattern: u32,
+    header_size: u32,
+    /// FNV-1a of this header with 0 here, of the name and of the schema.
+    checksum: u64,
+    layout_hash: u64,
+    name_len: u32,
+    schema_len: u32,
+    depth: u32,
+    slots: u32,
+    max_publishers: u32,
+    max_subscribers: u32,
+    payload_size: u64,
+    payload_align: u32,
+    payload_offset: u32,
+    slot_stride: u64,
+    control_offset: u64,
+    records_offset: u64,
+    rings_offset: u64,
+    ring_stride: u64,
+    file_size: u64,
+}
+
+/// What the channel does with messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Pattern {
+    /// Every subscriber gets every message.
+    PubSub = 1,
+}
+
+impl Pattern {
+    /// The ending of the file's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Pattern::PubSub => "pubsub",
+        }
+    }
+}
+
+/// Who a participant is, for people: nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Record {
+    /// As the process sees itself.
+    pub pid: u32,
+    /// Of the ring's writer; 0 for a subscriber.
+    pub generation: u32,
+    /// When the process started, see [`process_start`](crate::os::process_start).
+    pub process_start: u64,
+    /// How many samples a subscriber may hold; 0 for a publisher.
+    pub max_held: u32,
+    reserved: [u32; 11],
+}
+
+impl Record {
+    /// This process.
+    pub fn of_this_process(generation: u32, max_held: u32) -> Record {
+        Record {
+            pid: std::process::id(),
+            generation,
+            process_start: crate::os::process_start(),
+            max_held,
+            reserved: [0; 11],
+        }
+    }
+}
+
+/// The numbers of a header that has been checked, or is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub depth: u32,
+    pub slots: u32,
+    pub max_publishers: u32,
+    pub max_subscribers: u32,
+    pub payload_size: u64,
+    pub payload_align: u32,
+    pub payload_offset: u32,
+    pub slot_stride: u64,
+    pub control_offset: u64,
+    pub records_offset: u64,
+    pub rings_offset: u64,
+    pub ring_stride: u64,
+    pub file_size: u64,
+}
+
+/// What a checked header says.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub pattern: u32,
+    pub name: String,
+    pub schema: String,
+    pub layout_hash: u64,
+    pub geometry: Geometry,
+}
+
+/// Why bytes are no header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not ours, or damaged.
+    NotAChannel(String),
+    /// Ours, of another release.
+    Format(u32),
+}
+
+/// How many samples a subscriber may hold if it does not say.
+pub fn default_max_held(payload_size: u64) -> u8 {
+    if payload_size > 64 << 10 { 1 } else { 4 }
+}
+
+/// For how many subscribers that hold all they may there are slots beyond the depth.
+const HOLDING_SUBSCRIBERS: u64 = 8;
+
+impl Geometry {
+    /// Of a channel that is about to be made.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::BadOption`] and [`AttachError::TooLarge`].
+    pub fn plan(
+        channel: &Channel,
+        schema: &Schema,
+        text_len: u64,
+        page: u64,
+    ) -> Result<Geometry, AttachError> {
+        let bounded = |option, value: Option<u64>, default: u64, max: u64| match value {
+            Some(value) if value == 0 || value > max => Err(AttachError::BadOption {
+                channel: channel.name.clone(),
+                option,
+                value,
+                min: 1,
+                max,
+            }),
+            value => Ok(value.unwrap_or(default)),
+        };
+        let most = u64::from(MAX_PARTICIPANTS);
+        let max_publishers =
+            bounded("max_publishers", channel.max_publishers.map(u64::from), 8, most)?;
+        let max_subscribers =
+            bounded("max_subscribers", channel.max_subscribers.map(u64::from), most, most)?;
+        let (size, align) = (schema.size as u64, schema.align as u64);
+        let default_depth = ((1 << 20) / size.max(1)).clamp(8, 64);
+        let depth =
+            bounded("depth", channel.depth.map(u64::from), default_depth, MAX_DEPTH.into())?;
+
+        let holding = HOLDING_SUBSCRIBERS.min(max_subscribers);
+        let slots = (depth + holding * u64::from(default_max_held(size))).next_power_of_two();
+        let payload_offset = SLOT_HEADER.next_multiple_of(align);
+        let control_offset = (size_of::<Header>() as u64 + text_len).next_multiple_of(LINE);
+        let records_offset =
+            control_offset + SUBSCRIBERS_OFFSET + max_subscribers * SUBSCRIBER_STRIDE;
+        let records_end = records_offset + (max_publishers + max_subscribers) * LINE;
+        let rings_offset = records_end.next_multiple_of(page);
+        let sizes = || {
+            let end = payload_offset.checked_add(size)?;
+            let slot_stride = end.checked_next_multiple_of(LINE.max(align))?;
+            let slots_size = slot_stride.checked_mul(slots)?;
+            let first = SLOTS_OFFSET.next_multiple_of(align);
+            let ring_stride = slots_size.checked_add(first)?.checked_next_multiple_of(page)?;
+            let file_size = ring_stride.checked_mul(max_publishers)?.checked_add(rings_offset)?;
+            i64::try_from(file_size).ok()?;
+            Some((slot_stride, ring_stride, file_size))
+        };
+        let Some((slot_stride, ring_stride, file_size)) = sizes() else {
+            return Err(AttachError::TooLarge { channel: channel.name.clone() });
+        };
+        Ok(Geometry {
+            depth: depth as u32,
+            slots: slots as u32,
+            max_publishers: max_publishers as u32,
+            max_subscribers: max_subscribers as u32,
+            payload_size: size,
+            payload_align: align as u32,
+            payload_offset: payload_offset as u32,
+            slot_stride,
+            control_offset,
+            records_offset,
+            rings_offset,
+            ring_stride,
+            file_size,
+        })
+    }
+
+    /// From the start of a ring to its first slot.
+    pub fn slots_offset(&self) -> u64 {
+        SLOTS_OFFSET.next_multiple_of(u64::from(self.payload_align))
+    }
+
+    /// From the start of the file to a ring.
+    pub fn ring_offset(&self, ring: u32) -> u64 {
+        self.rings_offset + u64::from(ring) * self.ring_stride
+    }
+
+    /// From the start of the file to a publisher's record.
+    pub fn publisher_record(&self, ring: u32) -> u64 {
+        self.records_offset + u64::from(ring) * LINE
+    }
+
+    /// From the start of the file to a subscriber's record.
+    pub fn subscriber_record(&self, id: u32) -> u64 {
+        self.records_offset + u64::from(self.max_publishers + id) * LINE
+    }
+
+    /// Every relation that the rest of the crate relies on. Names the first number that is wrong.
+    fn check(&self, text_end: u64, page: u64) -> Result<(), String> {
+        let g = self;
+        let align = u64::from(g.payload_align);
+        let participants = 1..=MAX_PARTICIPANTS;
+        let wrong = |what: &str, value: u64| Err(format!("its {what} is {value}"));
+        if g.slots < 2 || !g.slots.is_power_of_two() || g.slots > crate::ring::MAX_SLOTS {
+            return wrong("number of slots", g.slots.into());
+        }
+        if g.depth == 0 || g.depth > g.slots {
+            return wrong("depth", g.depth.into());
+        }
+        if !participants.contains(&g.max_publishers) {
+            return wrong("number of publishers", g.max_publishers.into());
+        }
+        if !participants.contains(&g.max_subscribers) {
+            return wrong("number of subscribers", g.max_subscribers.into());
+        }
+        if !align.is_power_of_two() || align > MAX_ALIGN as u64 {
+            return wrong("payload alignment", align);
+        }
+        let payload_offset = u64::from(g.payload_offset);
+        if payload_offset < SLOT_HEADER || !payload_offset.is_multiple_of(align.max(8)) {
+            return wrong("payload offset", payload_offset);
+        }
+        let payload_end = payload_offset.checked_add(g.payload_size);
+        if payload_end.is_none_or(|end| end > g.slot_stride)
+            || !g.slot_stride.is_multiple_of(LINE.max(align))
+        {
+            return wrong("slot stride", g.slot_stride);
+        }
+        if g.control_offset < text_end || !g.control_offset.is_multiple_of(LINE) {
+            return wrong("control offset", g.control_offset);
+        }
+        let control_size = SUBSCRIBERS_OFFSET + u64::from(g.max_subscribers) * SUBSCRIBER_STRIDE;
+        let control_end = g.control_offset.checked_add(control_size);
+        if control_end.is_none_or(|end| end > g.records_offset)
+            || !g.records_offset.is_multiple_of(LINE)
+        {
+            return wrong("records offset", g.records_offset);
+        }
+        let records_size = u64::from(g.max_publishers + g.max_subscribers) * LINE;
+        let records_end = g.records_offset.checked_add(records_size);
+        if records_end.is_none_or(|end| end > g.rings_offset)
+            || !g.rings_offset.is_multiple_of(page)
+        {
+            return wrong("rings offset", g.rings_offset);
+        }
+        let slots_end = g.slot_stride.checked_mul(g.slots.into());
+        let ring_end = slots_end.and_then(|end| end.checked_add(g.slots_offset()));
+        if ring_end.is_none_or(|end| end > g.ring_stride) || !g.ring_stride.is_multiple_of(page) {
+            return wrong("ring stride", g.ring_stride);
+        }
+        let rings_size = g.ring_stride.checked_mul(g.max_publishers.into());
+        let file_size = rings_size.and_then(|size| size.checked_add(g.rings_offset));
+        if file_size != Some(g.file_size) || i64::try_from(g.file_size).is_err() {
+            return wrong("file size by its own account", g.file_size);
+        }
+        Ok(())
+    }
+}
+
+/// The bytes at the start of a new segment.
+pub fn write(pattern: Pattern, name: &str, schema: &Schema, geometry: &Geometry) -> Vec<u8> {
+    let text = schema.canonical();
+    let mut header = Header {
+        magic: MAGIC,
+        byte_order: BYTE_ORDER,
+        format: FORMAT,
+        pattern: pattern as u32,
+        header_size: size_of::<Header>() as u32,
+        checksum: 0,
+        layout_hash: fnv1a(text.as_bytes()),
+        name_len: name.len() as u32,
+        schema_len: text.len() as u32,
+        depth: geometry.depth,
+        slots: geometry.slots,
+        max_publishers: geometry.max_publishers,
+        max_subscribers: geometry.max_subscribers,
+        payload_size: geometry.payload_size,
+        payload_align: geometry.payload_align,
+        payload_offset: geometry.payload_offset,
+        slot_stride: geometry.slot_stride,
+        control_offset: geometry.control_offset,
+        records_offset: geometry.records_offset,
+        rings_offset: geometry.rings_offset,
+        ring_stride: geometry.ring_stride,
+        file_size: geometry.file_size,
+    };
+    let texts = [name.as_bytes(), text.as_bytes()].concat();
+    header.checksum = checksum(&header, &texts);
+    [header.as_bytes(), &texts].concat()
+}
+
+fn checksum(header: &Header, texts: &[u8]) -> u64 {
+    let header = Header { checksum: 0, ..*header };
+    fnv1a(&[header.as_bytes(), texts].concat())
+}
+
+/// Reads and checks the start of a segment of `file_size` bytes. `read` fills a buffer from an
+/// offset of the file, and says whether there were that many bytes.
+pub fn read(
+    file_size: u64,
+    page: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> bool,
+) -> Result<Description, Refusal> {
+    let refuse = |reason: &str| Err(Refusal::NotAChannel(reason.to_owned()));
+    let mut bytes = [0; size_of::<Header>()];
+    if !read(&mut bytes, 0) {
+        return Err(Refusal::NotAChannel(format!("{file_size} bytes are no header")));
+    }
+    let Ok(header) = Header::read_from_bytes(&bytes) else {
+        return refuse("its header has another size");
+    };
+    if header.magic != MAGIC {
+        return refuse("it does not begin with `shm-comm`");
+    }
+    if header.byte_order != BYTE_ORDER {
+        return refuse("it was made on a machine with another byte order");
+    }
+    if header.format != FORMAT {
+        return Err(Refusal::Format(header.format));
+    }
+    if header.header_size != size_of::<Header>() as u32 {
+        return Err(Refusal::NotAChannel(format!("its header size is {}", header.header_size)));
+    }
+    if header.name_len > MAX_TEXT || header.schema_len > MAX_TEXT {
+        return refuse("its name or its schema is too long");
+    }
+    let mut texts = vec![0; (header.name_len + header.schema_len) as usize];
+    if !read(&mut texts, size_of::<Header>() as u64) {
+        return Err(Refusal::NotAChannel(format!("it is cut off after {file_size} bytes")));
+    }
+    if header.checksum != checksum(&header, &texts) {
+        return refuse("its checksum is wrong");
+    }
+    let schema = texts.split_off(header.name_len as usize);
+    let (Ok(name), Ok(schema)) = (String::from_utf8(texts), String::from_utf8(schema)) else {
+        return refuse("its name or its schema is not UTF-8");
+    };
+    if header.layout_hash != fnv1a(schema.as_bytes()) {
+        return refuse("its layout hash is not that of its schema");
+    }
+    let geometry = Geometry {
+        depth: header.depth,
+        slots: header.slots,
+        max_publishers: header.max_publishers,
+        max_subscribers: header.max_subscribers,
+        payload_size: header.payload_size,
+        payload_align: header.payload_align,
+        payload_offset: header.payload_offset,
+        slot_stride: header.slot_stride,
+        control_offset: header.control_offset,
+        records_offset: header.records_offset,
+        rings_offset: header.rings_offset,
+        ring_stride: header.ring_stride,
+        file_size: header.file_size,
+    };
+    let text_end = (size_of::<Header>() + name.len() + schema.len()) as u64;
+    geometry.check(text_end, page).map_err(Refusal::NotAChannel)?;
+    if geometry.file_size != file_size {
+        let reason = format!("it has {file_size} bytes and should have {}", geometry.file_size);
+        return Err(Refusal::NotAChannel(reason));
+    }
+    Ok(Description {
+        pattern: header.pattern,
+        name,
+        schema,
+        layout_hash: header.layout_hash,
+        geometry,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ShmMessage;
+
+    const PAGE: u64 = 4096;
+
+    fn plan(channel: Channel, schema: &Schema) -> Geometry {
+        Geometry::plan(&channel, schema, 100, PAGE).unwrap()
+    }
+
+    fn parse(bytes: &[u8], file_size: u64) -> Result<Description, Refusal> {
+        read(file_size, PAGE, |to, offset| {
+            let from = bytes.get(offset as usize..).and_then(|rest| rest.get(..to.len()));
+            from.map(|from| to.copy_from_slice(from)).is_some()
+        })
+    }
+
+    #[test]
+    fn a_header_reads_back_as_written() {
+        let geometry = plan(Channel::new("x"), <[f64; 7]>::SCHEMA);
+        let bytes = write(Pattern::PubSub, "robot/é", <[f64; 7]>::SCHEMA, &geometry);
+        let read = parse(&bytes, geometry.file_size).unwrap();
+        assert_eq!((read.name.as_str(), read.schema.as_str()), ("robot/é", "[f64;7]"));
+        assert_eq!(read.geometry, geometry);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_length_is_refused() {
+        let geometry = plan(Channel::new("x"), u64::SCHEMA);
+        let bytes = write(Pattern::PubSub, "x", u64::SCHEMA, &geometry);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&flipped, geometry.file_size).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(parse(&bytes[..len], geometry.file_size).is_err(), "{len} bytes");
+        }
+        assert!(parse(&bytes, geometry.file_size - 1).is_err());
+    }
+
+    /// With a right checksum: it is no defence against somebody who means it.
+    #[test]
+    fn numbers_that_contradict_each_other_are_refused() {
+        let good = plan(Channel::new("x"), u64::SCHEMA);
+        let bad = [
+            Geometry { slots: 0, ..good },
+            Geometry { slots: 3, ..good },
+            Geometry { slots: 1 << 31, ..good },
+            Geometry { depth: 0, ..good },
+            Geometry { depth: u32::MAX, ..good },
+            Geometry { max_publishers: 0, ..good },
+            Geometry { max_publishers: 65, ..good },
+            Geometry { max_subscribers: u32::MAX, ..good },
+            Geometry { payload_size: u64::MAX, ..good },
+            Geometry { payload_align: 0, ..good },
+            Geometry { payload_align: 3, ..good },
+            Geometry { payload_offset: 0, ..good },
+            Geometry { payload_offset: 17, ..good },
+            Geometry { payload_offset: u32::MAX - 7, ..good },
+            Geometry { slot_stride: 0, ..good },
+            Geometry { slot_stride: u64::MAX - 63, ..good },
+            Geometry { control_offset: 0, ..good },
+            Geometry { control_offset: u64::MAX - 63, ..good },
+            Geometry { records_offset: 64, ..good },
+            Geometry { rings_offset: 4096, ..good },
+            Geometry { ring_stride: 0, ..good },
+            Geometry { ring_stride: u64::MAX - 4095, ..good },
+            Geometry { file_size: good.file_size + 4096, ..good },
+        ];
+        for geometry in bad {
+            let bytes = write(Pattern::PubSub, "x", u64::SCHEMA, &geometry);
+            let result = parse(&bytes, geometry.file_size);
+            assert!(matches!(result, Err(Refusal::NotAChannel(_))), "{geometry:?}");
+        }
+    }
+
+    #[test]
+    fn depth_and_what_subscribers_may_hold_have_slots() {
+        let slots = |size: usize| {
+            let schema = Schema { size, ..*u64::SCHEMA };
+            let geometry = plan(Channel::new("x"), &schema);
+            (geometry.depth, geometry.slots)
+        };
+        assert_eq!(slots(64), (64, 128));
+        assert_eq!(slots(64 << 10), (16, 64));
+        assert_eq!(slots(6 << 20), (8, 16));
+    }
+
+    #[test]
+    fn options_have_limits() {
+        let error = |channel| Geometry::plan(&channel, u64::SCHEMA, 0, PAGE).unwrap_err();
+        assert_eq!(
+            error(Channel::new("x").depth(0)).to_string(),
+            "channel \"x\": depth is 0, it can be 1 to 65536"
+        );
+        assert!(matches!(
+            error(Channel::new("x").max_subscribers(65)),
+            AttachError::BadOption { value: 65, max: 64, .. }
+        ));
+        let huge = Schema { size: usize::MAX / 2, ..*u64::SCHEMA };
+        let error = Geometry::plan(&Channel::new("x"), &huge, 0, PAGE).unwrap_err();
+        assert!(matches!(error, AttachError::TooLarge { .. }));
+    }
+}

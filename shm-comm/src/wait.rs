@@ -1,0 +1,268 @@
+//! How a handle waits for news, and how it is woken.
+//!
+//! It looks again for a while, then sleeps on a 32-bit word of its own line. A bit in the channel's
+//! `sleepers` tells writers that somebody sleeps; while it is 0, nobody makes a system call.
+//!
+//! | edge | sleeper | waker |
+//! |------|---------|-------|
+//! | G | [`announce`]: word = 1, bit set, *then* `fence(SeqCst)`, *then* one more look | news ([`StoreFirst::store_first`]), *then* `sleepers` ([`StoreFirst::load_after`]) |
+//! | H | the same, then the interrupt flag | [`Interrupter::interrupt`]: the flag, *then* the word |
+//!
+//! Either the sleeper sees the news, or the waker sees the bit. The waker clears the bit, stores 0
+//! in the word and *then* wakes: a sleeper that is not asleep yet will find 0 where it expects 1.
+//!
+//! # Crash safety
+//!
+//! Bits are flags, not counts: one of a dead sleeper costs one system call. A writer that is killed
+//! between its news and the wake-up costs a sleeper at most [`LOOK_AGAIN`].
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering, StoreFirst, fence};
+
+/// Says that subscriber `id` is about to sleep. What it looks at after this is news to it, or
+/// whoever makes the news wakes it.
+pub fn announce(word: &AtomicU32, sleepers: &AtomicU64, id: u32) {
+    word.store(1, Ordering::Relaxed);
+    sleepers.fetch_or(1 << id, Ordering::SeqCst);
+    fence(Ordering::SeqCst); // Edges G, H.
+}
+
+/// Says that it does not sleep.
+pub fn retract(word: &AtomicU32, sleepers: &AtomicU64, id: u32) {
+    if sleepers.load(Ordering::Relaxed) >> id & 1 == 1 {
+        sleepers.fetch_and(!(1 << id), Ordering::Relaxed);
+    }
+    word.store(0, Ordering::Relaxed);
+}
+
+/// Wakes everybody that has announced itself. `wake` gets the word of each, with 0 in it.
+#[cold]
+pub fn wake_all<'a>(
+    sleepers: &AtomicU64,
+    word: impl Fn(u32) -> &'a AtomicU32,
+    wake: impl Fn(&AtomicU32),
+) {
+    let mut asleep = sleepers.load(Ordering::SeqCst);
+    while asleep != 0 {
+        let id = asleep.trailing_zeros();
+        asleep &= asleep - 1;
+        sleepers.fetch_and(!(1 << id), Ordering::SeqCst);
+        let word = word(id);
+        word.store(0, Ordering::SeqCst);
+        wake(word);
+    }
+}
+
+#[cfg(not(loom))]
+pub use blocking::{Interrupter, Waited, Waiter};
+
+#[cfg(not(loom))]
+mod blocking {
+    use super::*;
+    use crate::channel::Control;
+    use crate::options::Wait;
+    use crate::os;
+    use std::fmt;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// The longest sleep without a look. Nothing wakes a futex when a process dies.
+    const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+    /// Looks without a break before the clock is read.
+    const LOOKS: u32 = 64;
+
+    /// What came of waiting.
+    #[derive(Debug)]
+    pub enum Waited<T> {
+        /// What was waited for.
+        Ready(T),
+        /// The deadline.
+        TimedOut,
+        /// An interrupter was used.
+        Interrupted,
+    }
+
+    /// How one subscriber waits. The flag is shared with its interrupters.
+    #[derive(Debug)]
+    pub struct Waiter {
+        strategy: Wait,
+        interrupted: Arc<AtomicU32>,
+    }
+
+    impl Waiter {
+        pub fn new(strategy: Wait) -> Waiter {
+            let one_core = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+            let strategy = match strategy {
+                Wait::SpinThenSleep(_) if one_core => Wait::Sleep,
+                other => other,
+            };
+            Waiter { strategy, interrupted: Arc::new(AtomicU32::new(0)) }
+        }
+
+        /// Ends the calls of this waiter, which sleeps as subscriber `id`.
+        pub fn interrupter(&self, control: Control, id: u32) -> Interrupter {
+            Interrupter { flag: self.interrupted.clone(), control, id }
+        }
+
+        /// An interrupter was used since the last time that this said so.
+        #[inline(always)]
+        pub fn take_interrupt(&self) -> bool {
+            self.interrupted.load(Ordering::Relaxed) != 0
+                && self.interrupted.swap(0, Ordering::SeqCst) != 0
+        }
+
+        /// Calls `look` until it finds something, for the subscriber `id` of this channel.
+        pub fn wait<T>(
+            &self,
+            control: &Control,
+            id: u32,
+            deadline: Option<Instant>,
+            mut look: impl FnMut() -> Option<T>,
+        ) -> Waited<T> {
+            let over = |until: Option<Instant>| until.is_some_and(|until| Instant::now() >= until);
+            let spin_until = match self.strategy {
+                Wait::Spin => None,
+                Wait::SpinThenSleep(time) => Instant::now().checked_add(time),
+                Wait::Sleep => Some(Instant::now()),
+            };
+            while !over(spin_until) {
+                for _ in 0..LOOKS {
+                    if let Some(found) = look() {
+                        return Waited::Ready(found);
+                    }
+                    std::hint::spin_loop();
+                }
+                if self.take_interrupt() {
+                    return Waited::Interrupted;
+                }
+                if over(deadline) {
+                    return Waited::TimedOut;
+                }
+            }
+            let (word, sleepers) = (control.sleep_word(id), control.sleepers());
+            let result = loop {
+                announce(word, sleepers, id);
+                if let Some(found) = look() {
+                    break Waited::Ready(found);
+                }
+                if self.take_interrupt() {
+                    break Waited::Interrupted;
+                }
+                let left = match deadline {
+                    Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                    None => LOOK_AGAIN,
+                };
+                if left.is_zero() {
+                    break Waited::TimedOut;
+                }
+                os::futex_wait(word, 1, left.min(LOOK_AGAIN));
+            };
+            retract(word, sleepers, id);
+            result
+        }
+    }
+
+    /// Ends a blocking call of one handle, from another thread or from a signal handler.
+    ///
+    /// It may outlive its handle, and then does nothing. While it lives the channel's memory stays
+    /// mapped.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), shm_comm::Error> {
+    /// # let folder = tempfile::tempdir()?;
+    /// use shm_comm::{Channel, RecvError, Subscriber};
+    ///
+    /// let mut numbers = Subscriber::<u64>::new(Channel::new("numbers").root(folder.path()))?;
+    /// let interrupter = numbers.interrupter();
+    /// std::thread::spawn(move || interrupter.interrupt());
+    /// assert!(matches!(numbers.recv(), Err(RecvError::Interrupted)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[derive(Clone)]
+    pub struct Interrupter {
+        flag: Arc<AtomicU32>,
+        control: Control,
+        id: u32,
+    }
+
+    impl Interrupter {
+        /// Ends the current blocking call, or the next one if there is none, with `Interrupted`.
+        ///
+        /// Only atomic operations and one system call: safe in a signal handler.
+        pub fn interrupt(&self) {
+            self.flag.store_first(1); // Edge H.
+            let word = self.control.sleep_word(self.id);
+            if word.load_after() == 1 {
+                // If the handle is gone, this is somebody else's word: woken, it looks again.
+                word.store(0, Ordering::SeqCst);
+                os::futex_wake(word);
+            }
+        }
+    }
+
+    impl fmt::Debug for Interrupter {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Interrupter").field("subscriber", &self.id).finish_non_exhaustive()
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::sync::model::{Break, without};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    struct Shared {
+        news: AtomicU64,
+        sleepers: AtomicU64,
+        word: AtomicU32,
+    }
+
+    /// One publishes, the other looks, announces itself, looks again, and sleeps if there is
+    /// nothing. If it sleeps, its word is 0 in the end: a futex would not have slept, or was woken.
+    fn nobody_sleeps_for_ever() {
+        loom::model(|| {
+            let shared = Arc::new(Shared {
+                news: AtomicU64::new(0),
+                sleepers: AtomicU64::new(0),
+                word: AtomicU32::new(0),
+            });
+            let other = shared.clone();
+            let sleeper = thread::spawn(move || {
+                for _ in 0..2 {
+                    announce(&other.word, &other.sleepers, 5);
+                    if other.news.load(Ordering::Acquire) != 0 {
+                        retract(&other.word, &other.sleepers, 5);
+                        return false;
+                    }
+                    if other.word.load(Ordering::SeqCst) == 1 {
+                        return true;
+                    }
+                }
+                // Woken twice for one piece of news: seen the second time.
+                panic!("woken without news");
+            });
+            shared.news.store_first(1);
+            if shared.sleepers.load_after() != 0 {
+                wake_all(&shared.sleepers, |_| &shared.word, |_| ());
+            }
+            if sleeper.join().unwrap() {
+                assert_eq!(shared.word.load(Ordering::SeqCst), 0, "asleep, and nobody wakes it");
+            }
+        });
+    }
+
+    #[test]
+    fn a_sleeper_is_woken() {
+        nobody_sleeps_for_ever();
+    }
+
+    #[test]
+    #[should_panic(expected = "asleep, and nobody wakes it")]
+    fn broken_without_fences() {
+        without(Break::Fences, nobody_sleeps_for_ever);
+    }
+}
