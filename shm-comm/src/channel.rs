@@ -264,8 +264,41 @@ impl Memory for MappedRing {
     }
 }
 
-/// How often a publisher asks whether those that hold slots lap after lap are alive.
-const REAP_EVERY: Duration = Duration::from_millis(100);
+/// When to ask the kernel whether those that hold slots lap after lap are alive. A system call is
+/// nothing for every lap: not before a tenth of a second, and of one that is alive less and less often.
+#[derive(Debug)]
+struct Suspicion {
+    /// Last time there was a suspect.
+    last: Instant,
+    ask: Instant,
+    pause: Duration,
+}
+
+impl Suspicion {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn new() -> Suspicion {
+        let now = Instant::now();
+        Suspicion { last: now, ask: now + Self::FIRST, pause: Self::FIRST }
+    }
+
+    /// There is a suspect. Is it time to ask?
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if now.duration_since(self.last) > Self::FIRST {
+            // A new case.
+            (self.ask, self.pause) = (now + Self::FIRST, Self::FIRST);
+        }
+        self.last = now;
+        let due = now >= self.ask;
+        if due {
+            self.pause = (self.pause * 2).min(Self::LONGEST);
+            self.ask = now + self.pause;
+        }
+        due
+    }
+}
 
 /// The publishing end of a channel: one ring.
 #[derive(Debug)]
@@ -275,7 +308,7 @@ pub struct Output<T> {
     ring: MappedRing,
     writer: Writer,
     sent: u64,
-    next_reap: Instant,
+    suspicion: Suspicion,
     channel: String,
     message: PhantomData<fn(T)>,
 }
@@ -345,8 +378,8 @@ impl<T: ShmMessage> Output<T> {
         // Those that died holding slots are not to fill up the channel.
         control.reap(&place.segment, control.registered().load(Ordering::Acquire));
         let channel = channel.name.clone();
-        let next_reap = Instant::now();
-        Ok(Output { place, ring, writer, sent: 0, next_reap, channel, message: PhantomData })
+        let suspicion = Suspicion::new();
+        Ok(Output { place, ring, writer, sent: 0, suspicion, channel, message: PhantomData })
     }
 
     /// The right to write the next message.
@@ -405,8 +438,9 @@ impl<T: ShmMessage> Output<T> {
         }
         // Only now, when the message is on its way.
         self.writer.prepare(&self.ring);
-        if self.writer.suspects() != 0 {
-            self.reap_suspects();
+        let suspects = self.writer.take_suspects();
+        if suspects != 0 {
+            self.reap_suspects(suspects);
         }
     }
 
@@ -417,11 +451,9 @@ impl<T: ShmMessage> Output<T> {
     }
 
     #[cold]
-    fn reap_suspects(&mut self) {
-        let now = Instant::now();
-        if now >= self.next_reap {
-            self.next_reap = now + REAP_EVERY;
-            self.ring.control.reap(&self.place.segment, self.writer.suspects());
+    fn reap_suspects(&mut self, suspects: u64) {
+        if self.suspicion.is_due() {
+            self.ring.control.reap(&self.place.segment, suspects);
         }
     }
 

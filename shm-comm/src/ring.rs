@@ -226,10 +226,10 @@ pub struct Writer {
     /// The positions below `next` that were skipped.
     skips: u64,
     generation: u16,
-    /// Which subscribers held a slot in this lap and in the lap before.
-    holders: [u64; 2],
-    /// Where the lap ends.
-    lap_end: u64,
+    /// Which positions of the batch have a slot that was skipped one lap ago, too.
+    skipped_before: u64,
+    /// Which subscribers hold one of those.
+    suspects: u64,
 }
 
 impl Writer {
@@ -283,8 +283,8 @@ impl Writer {
             batch,
             skips,
             generation,
-            holders: [0; 2],
-            lap_end: next + slots,
+            skipped_before: 0,
+            suspects: 0,
         };
         writer.scan(memory);
         writer.pass_skipped(memory);
@@ -342,10 +342,17 @@ impl Writer {
         }
     }
 
-    /// Subscribers that held a slot in this lap and in the one before: alive and slow, or dead.
+    /// Subscribers that hold a slot which was held one lap ago already: alive and slow, or dead.
+    /// Says so once for each batch that was claimed.
     #[inline(always)]
-    pub fn suspects(&self) -> u64 {
-        self.holders[0] & self.holders[1]
+    pub fn take_suspects(&mut self) -> u64 {
+        match self.suspects {
+            0 => 0,
+            suspects => {
+                self.suspects = 0;
+                suspects
+            }
+        }
     }
 
     /// How many messages were published on this ring, by all its writers.
@@ -362,14 +369,15 @@ impl Writer {
     /// `next + slots / 8`, and that is less than `next + slots - 1`, the slot before `next`.
     #[cold]
     fn claim_batch(&mut self, memory: &impl Memory) {
-        if self.next >= self.lap_end {
-            self.lap_end = self.next + memory.slots();
-            self.holders = [0, self.holders[0]];
-        }
         self.batch_start = self.claimed;
         self.claimed += self.batch;
+        self.skipped_before = 0;
         for position in self.batch_start..self.claimed {
-            memory.word(position).store(Word::busy(position).0, Ordering::Release); // Edges C, E.
+            let word = memory.word(position);
+            if Word(word.load(Ordering::Relaxed)) == Word::skip(position - memory.slots()) {
+                self.skipped_before |= 1 << (position - self.batch_start);
+            }
+            word.store(Word::busy(position).0, Ordering::Release); // Edges C, E.
         }
         self.scan(memory);
         self.pass_skipped(memory);
@@ -390,7 +398,7 @@ impl Writer {
                     let ahead = u64::from(slot).wrapping_sub(self.batch_start) & (slots - 1);
                     if ahead < self.claimed - self.batch_start {
                         self.skipped |= 1 << ahead;
-                        self.holders[0] |= 1 << subscriber;
+                        self.suspects |= (self.skipped_before >> ahead & 1) << subscriber;
                     }
                 }
             }
