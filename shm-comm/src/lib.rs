@@ -36,8 +36,9 @@
 //! subscriber's publisher wait. All participants of a channel run as one user, and trust each other
 //! with the contents of messages.
 
-#[cfg(not(all(target_os = "linux", target_has_atomic = "64", target_pointer_width = "64")))]
-compile_error!("shm-comm needs Linux on a 64-bit processor; other platforms are not supported yet");
+// 64 bits: positions of channels that run for years, offsets of locks beyond every file.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("shm-comm needs 64-bit Linux; other platforms are not supported yet");
 
 extern crate self as shm_comm;
 
@@ -45,34 +46,39 @@ extern crate self as shm_comm;
 #[path = "private.rs"]
 pub mod __private;
 mod message;
-mod ring;
 pub mod schema;
+
+// The protocols, which loom checks without an operating system.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod ring;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod sync;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod wait;
 
-// What needs an operating system. The models check the protocols without it.
-#[cfg(not(loom))]
+// What needs one.
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod channel;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod error;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod header;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod liveness;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod options;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod os;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod pubsub;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod segment;
 
 pub use message::{Invalid, ShmMessage};
 pub use schema::Schema;
 pub use shm_comm_derive::ShmMessage;
 
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub use {
     error::{AttachError, Error, Holder, LoanError, RecvError, WaitError},
     options::{Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},

@@ -2,7 +2,5 @@
 //!
 //! Linux: `linux.rs`. Another platform is another file with the same functions.
 
-#[cfg(target_os = "linux")]
 mod linux;
-#[cfg(target_os = "linux")]
 pub use linux::*;

@@ -106,13 +106,14 @@ fn one_reader_four_slots() {
 
 #[test]
 fn two_readers() {
-    explore(2, || plain(2, 2, 3, 2, false));
+    explore(2, || plain(2, 2, 2, 1, false));
+    explore(1, || plain(2, 2, 4, 2, false));
 }
 
 /// A reader that copies: what it confirms was one message, and its count is exact.
 #[test]
 fn copying_reader() {
-    explore(3, || {
+    explore(2, || {
         let heap = ring(2, 1, false);
         let mut process = Process::new(&heap, 0);
         let thread = thread::spawn(move || {
@@ -204,14 +205,14 @@ fn killed(slots: usize, before: u32, at: usize, again: usize) {
 fn owner_killed_at_every_access() {
     // 60 accesses are more than a take-over and two messages need.
     for at in 0..60 {
-        explore(2, move || killed(2, 2, at, usize::MAX));
+        explore(1, move || killed(2, 2, at, usize::MAX));
     }
 }
 
 #[test]
 fn owner_and_its_successor_killed() {
-    for at in (0..50).step_by(3) {
-        for again in 0..24 {
+    for at in (0..50).step_by(5) {
+        for again in (0..24).step_by(2) {
             explore(1, move || killed(2, 2, at, again));
         }
     }
