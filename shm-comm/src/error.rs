@@ -240,7 +240,9 @@ pub enum WaitError {
 }
 
 /// Any error of this crate, for `fn main() -> Result<(), shm_comm::Error>`.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its `Display`, which is what a `main` that returns it prints.
+#[derive(thiserror::Error)]
 #[error(transparent)]
 #[non_exhaustive]
 #[allow(missing_docs)] // they are what they wrap
@@ -250,4 +252,10 @@ pub enum Error {
     Recv(#[from] RecvError),
     Wait(#[from] WaitError),
     Os(#[from] io::Error),
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }

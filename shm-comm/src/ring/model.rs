@@ -224,10 +224,32 @@ fn broken_without_fences() {
     without(Break::Fences, || explore(3, || plain(2, 1, 4, 3, false)));
 }
 
+/// A reader that re-uses its cell for the next pin, and a writer that reaches the first slot.
+fn repinned() {
+    let heap = ring(4, 1, false);
+    let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+    for _ in 0..3 {
+        publish(&heap, &mut writer);
+    }
+    let mut process = Process::new(&heap, 0);
+    let reader = thread::spawn(move || {
+        process.receive();
+        process.receive();
+    });
+    publish(&heap, &mut writer);
+    publish(&heap, &mut writer);
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_pin_does_not_hide_the_release_of_the_one_before() {
+    explore(4, repinned);
+}
+
 #[test]
 #[should_panic]
 fn broken_relaxed_pins() {
-    without(Break::PinOrder, || explore(2, || plain(2, 1, 4, 3, false)));
+    without(Break::PinOrder, || explore(4, repinned));
 }
 
 #[test]
