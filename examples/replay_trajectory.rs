@@ -143,12 +143,14 @@ fn replay(options: &Options, trajectory: &[Entry]) -> Result<ExitCode, Box<dyn E
         let file_name = options.file.file_name().unwrap_or_default();
         eprintln!("{rate}: {count} poses of {}", file_name.display());
         publish(&mut publisher, trajectory, rate, count, &stop)?;
-        if stop.load(Ordering::Relaxed) {
+        let stopped = || stop.load(Ordering::Relaxed);
+        // The subscriber prints the result. Ctrl-C in a terminal ends it, too.
+        let right = !stopped() && subscriber.finish(publisher.stats().sent)?.success();
+        if stopped() {
             eprintln!("interrupted");
             return Ok(ExitCode::from(130));
         }
-        // The subscriber prints the result.
-        if !subscriber.finish(publisher.stats().sent)?.success() {
+        if !right {
             exit = ExitCode::FAILURE;
         }
     }
@@ -221,11 +223,11 @@ impl Process {
     ) -> Result<(), Box<dyn Error>> {
         let deadline = Instant::now() + PATIENCE;
         while !publisher.wait_for_subscribers(1, Duration::from_millis(20))? {
-            if let Some(status) = self.0.try_wait()? {
-                return Err(format!("the subscriber ended before it began: {status}").into());
-            }
             if stop.load(Ordering::Relaxed) {
                 break;
+            }
+            if let Some(status) = self.0.try_wait()? {
+                return Err(format!("the subscriber ended before it began: {status}").into());
             }
             if Instant::now() >= deadline {
                 return Err("the subscriber does not come".into());
