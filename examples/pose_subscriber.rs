@@ -1,0 +1,19 @@
+//! Prints a line for each pose on `robot/pose`, until Ctrl-C.
+//!
+//! `pose_publisher` publishes them. Start as many of either as you like, in any order.
+
+use shm_comm::Subscriber;
+use shm_comm_schemas::{Point, Pose};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut poses = Subscriber::<Pose>::new("robot/pose")?;
+    let interrupter = poses.interrupter();
+    ctrlc::set_handler(move || interrupter.interrupt())?;
+
+    for pose in poses.iter() {
+        let pose = pose?;
+        let Point { x, y, z } = pose.position;
+        println!("{}: {x:.3} {y:.3} {z:.3} ({} missed)", pose.sequence(), pose.missed());
+    }
+    Ok(())
+}

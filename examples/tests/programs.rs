@@ -1,0 +1,233 @@
+//! The examples, run as a user runs them. They are built by `cargo test -p shm-comm-examples`.
+//!
+//! Each test has a root folder of its own, in which nothing may be left at its end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Nothing here takes this long, not on a busy machine either.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn root() -> TempDir {
+    tempfile::Builder::new().prefix("shm-comm-test-").tempdir_in("/dev/shm").unwrap()
+}
+
+fn assert_empty(root: &TempDir) {
+    let left: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+/// Where cargo has put an example: `target/<profile>/examples`, this test being in `deps` beside it.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(path.is_file(), "{} is not built: use `cargo test` without `--test`", path.display());
+    path
+}
+
+/// An example that runs. Dropped, it is killed.
+struct Running {
+    process: Child,
+    /// Its lines on stdout, as they come.
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+impl Running {
+    fn start(name: &str, root: &TempDir, arguments: &[&str]) -> Running {
+        let mut process = Command::new(example(name))
+            .args(arguments)
+            .env("SHM_COMM_ROOT", root.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = lines_of(process.stdout.take().unwrap());
+        let errors = lines_of(process.stderr.take().unwrap());
+        Running { process, lines, errors }
+    }
+
+    fn next_line(&self) -> String {
+        self.lines.recv_timeout(DEADLINE).expect("it prints a line")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < DEADLINE, "it does not come to an end");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Its status, and what is left of its stdout and stderr.
+    fn finish(mut self) -> (Option<i32>, Vec<String>, String) {
+        let status = self.wait();
+        let errors: Vec<String> = self.errors.iter().collect();
+        (status.code(), self.lines.iter().collect(), errors.join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// The numbers of a line of results, whose form is as promised.
+fn results(line: &str, phase: &str) -> [u64; 6] {
+    let mut words = line.split(' ');
+    assert_eq!(words.next(), Some(&*format!("phase={phase}")), "in {line:?}");
+    let numbers = ["sent", "received", "missed", "wrong", "p50_ns", "p99_ns"].map(|name| {
+        let word = words.next().unwrap_or_default();
+        let value = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {line:?}"))
+    });
+    assert_eq!(words.next(), None, "in {line:?}");
+    numbers
+}
+
+#[test]
+fn as_fast_as_possible_every_pose_is_right_or_counted_as_missed() {
+    let root = root();
+    let replay = Running::start("replay_trajectory", &root, &["--rate", "max", "--count", "20000"]);
+    let (status, lines, errors) = replay.finish();
+    assert_eq!(status, Some(0), "{errors}");
+    let [line] = &lines[..] else { panic!("one line expected: {lines:?}") };
+    let [sent, received, missed, wrong, p50, p99] = results(line, "max");
+    assert_eq!((sent, received + missed, wrong), (20000, 20000, 0));
+    assert!(received > 0 && p50 <= p99);
+    assert_empty(&root);
+}
+
+#[test]
+fn both_phases_of_a_short_replay_add_up() {
+    let root = root();
+    let (status, lines, errors) =
+        Running::start("replay_trajectory", &root, &["--count", "30"]).finish();
+    assert_eq!(status, Some(0), "{errors}");
+    let [recorded, max] = &lines[..] else { panic!("two lines expected: {lines:?}") };
+    for (line, phase) in [(recorded, "recorded"), (max, "max")] {
+        let [sent, received, missed, wrong, ..] = results(line, phase);
+        assert_eq!((sent, received + missed, wrong), (30, 30, 0));
+    }
+    assert_empty(&root);
+}
+
+#[test]
+fn another_file_is_replayed_round_and_round_at_a_given_rate() {
+    let root = root();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two poses.txt");
+    std::fs::write(&file, "1 -0 0 0 0 0 0 1\n2 1e-300 2 3 0 0 0 -1\n").unwrap();
+    let arguments = [file.to_str().unwrap(), "--rate", "500", "--count", "25"];
+    let (status, lines, errors) = Running::start("replay_trajectory", &root, &arguments).finish();
+    assert_eq!(status, Some(0), "{errors}");
+    let [sent, received, missed, wrong, ..] = results(&lines[0], "500Hz");
+    assert_eq!((sent, received + missed, wrong), (25, 25, 0));
+    assert_empty(&root);
+}
+
+#[test]
+fn what_cannot_be_replayed_is_refused() {
+    let root = root();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trajectory.txt");
+    std::fs::write(&file, "# timestamp tx ty tz qx qy qz qw\n1 0 0 0 0 0 0 1\n2 0 0 0\n").unwrap();
+    let file = file.to_str().unwrap();
+    let cases: [(&[&str], &str); 7] = [
+        (&[file], "line 3: 8 columns expected (timestamp tx ty tz qx qy qz qw), found 4"),
+        (&["no/such/file"], "no/such/file: No such file or directory"),
+        (&["--rate", "-5"], "--rate is \"-5\", not recorded, max or a number above 0"),
+        (&["--count", "0"], "--count is \"0\", not a number from 1"),
+        (&["--count"], "--count needs a value"),
+        (&["--verbose"], "there is no option --verbose"),
+        (&["a", "b"], "more than one file"),
+    ];
+    for (arguments, expected) in cases {
+        let (status, lines, errors) =
+            Running::start("replay_trajectory", &root, arguments).finish();
+        assert_eq!(status, Some(2), "{arguments:?}");
+        assert!(lines.is_empty(), "{lines:?}");
+        assert!(errors.contains(expected), "{errors:?}");
+    }
+    assert_empty(&root);
+}
+
+#[test]
+fn an_interrupted_replay_leaves_nothing() {
+    let root = root();
+    let replay = Running::start("replay_trajectory", &root, &["--rate", "recorded"]);
+    let begun = replay.errors.recv_timeout(DEADLINE).unwrap();
+    assert!(begun.starts_with("recorded: "), "{begun}");
+    replay.signal(Signal::INT);
+    let (status, lines, errors) = replay.finish();
+    assert_eq!((status, &*errors), (Some(130), "interrupted"));
+    assert!(lines.is_empty(), "{lines:?}");
+    assert_empty(&root);
+}
+
+#[test]
+fn the_subscriber_of_a_killed_replay_ends_and_tidies_up() {
+    let root = root();
+    let mut replay = Running::start("replay_trajectory", &root, &["--rate", "recorded"]);
+    replay.errors.recv_timeout(DEADLINE).unwrap();
+    replay.signal(Signal::KILL);
+    assert_eq!(replay.wait().code(), None);
+    // Its stderr ends when the subscriber, which has it too, does.
+    assert!(replay.errors.iter().any(|line| line == "error: the publisher is gone"));
+    assert_empty(&root);
+}
+
+#[test]
+fn publisher_and_subscriber_of_poses_meet_and_leave_in_any_order() {
+    for interrupted_first in [0, 1] {
+        let root = root();
+        let subscriber = Running::start("pose_subscriber", &root, &[]);
+        let publisher = Running::start("pose_publisher", &root, &[]);
+        for _ in 0..3 {
+            let line = subscriber.next_line();
+            let numbers = line.replace([':', '(', ')'], " ").replace("missed", " ");
+            let numbers: Vec<f64> =
+                numbers.split_whitespace().map(|word| word.parse().unwrap()).collect();
+            let [_sequence, x, y, z, _missed] = numbers[..] else { panic!("{line}") };
+            assert!((x.hypot(y) - 1.0).abs() < 0.01 && z == 0.0, "{line}");
+        }
+        let mut running = [subscriber, publisher];
+        running.rotate_left(interrupted_first);
+        for program in running {
+            program.signal(Signal::INT);
+            let (status, _, errors) = program.finish();
+            assert_eq!((status, &*errors), (Some(0), ""));
+        }
+        assert_empty(&root);
+    }
+}
