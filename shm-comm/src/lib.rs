@@ -74,6 +74,11 @@ mod pubsub;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod segment;
 
+/// The programs of the README, which are to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use message::{Invalid, ShmMessage};
 pub use schema::Schema;
 pub use shm_comm_derive::ShmMessage;

@@ -43,7 +43,7 @@ fn publish(channel: &Channel, count: u64) -> Result<()> {
         if number % 7 == 3 {
             drop(publisher.loan()?.init(Numbered::new(u64::MAX / 2)));
         }
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             publisher.send(&Numbered::new(number))?;
         } else {
             publisher.loan()?.write(Numbered::new(number));
@@ -57,7 +57,7 @@ fn publish(channel: &Channel, count: u64) -> Result<()> {
 
 /// Receives and checks until killed, holding so many samples.
 fn subscribe(channel: &Channel, hold: u64) -> Result<()> {
-    let wait = if hold % 2 == 0 { Wait::default() } else { Wait::Sleep };
+    let wait = if hold.is_multiple_of(2) { Wait::default() } else { Wait::Sleep };
     let options = SubscriberOptions::new().max_held(hold as u8 + 1).wait(wait);
     let mut subscriber = Subscriber::<Numbered>::with(channel, options)?;
     Ok(Ledger::default().read(&mut subscriber, hold as usize, || false)?)
