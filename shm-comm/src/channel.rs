@@ -265,7 +265,7 @@ impl Memory for MappedRing {
 }
 
 /// When to ask the kernel whether those that hold slots lap after lap are alive. A system call is
-/// nothing for every lap: not before a tenth of a second, and of one that is alive less and less often.
+/// nothing for every lap: not before a second, and of one that is alive less and less often.
 #[derive(Debug)]
 struct Suspicion {
     /// Last time there was a suspect.
@@ -275,8 +275,8 @@ struct Suspicion {
 }
 
 impl Suspicion {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(10);
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(16);
 
     fn new() -> Suspicion {
         let now = Instant::now();
