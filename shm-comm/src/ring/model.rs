@@ -66,7 +66,9 @@ impl Process {
     /// With the writer at rest, everything that is left is read.
     fn drain(&mut self, published: u64) {
         for _ in 0..40 {
-            self.receive();
+            if self.received + self.missed < published {
+                self.receive();
+            }
         }
         assert_eq!(self.received + self.missed, published, "received + missed = published");
     }
@@ -106,8 +108,7 @@ fn one_reader_four_slots() {
 
 #[test]
 fn two_readers() {
-    explore(2, || plain(2, 2, 2, 1, false));
-    explore(1, || plain(2, 2, 4, 2, false));
+    explore(1, || plain(2, 2, 3, 2, false));
 }
 
 /// A reader that copies: what it confirms was one message, and its count is exact.
