@@ -16,10 +16,12 @@ use crate::{Result, machine};
 
 /// Exchanged, and checked, before anything is timed: more than a ring has slots.
 const WARM_UP: u64 = 1000;
+/// How many a row of latencies is made of, about: it ends with the first one that is too late.
+const STRETCHES: u64 = 5;
 /// Exchanged before each timed stretch, so that both processes are awake.
 const RUN_UP: u64 = 100;
 
-/// How long a timed stretch takes, about.
+/// How long a row is measured, about.
 #[derive(Clone, Copy, Debug)]
 pub struct Length(pub Duration);
 
@@ -27,7 +29,7 @@ impl Length {
     /// How many messages that is, if `sample` of them took so long.
     fn messages(self, sample: u64, took: Duration) -> u64 {
         let each = took.as_secs_f64() / sample as f64;
-        ((self.0.as_secs_f64() / each) as u64).clamp(200, 100_000_000)
+        ((self.0.as_secs_f64() / each) as u64).clamp(100, 100_000_000)
     }
 }
 
@@ -132,9 +134,12 @@ pub fn latency<T: Transport, const N: usize>(
     times.reset();
     let start = Instant::now();
     exchange(peer, WARM_UP, &mut times)?;
-    let count = length.messages(RUN_UP + WARM_UP, start.elapsed());
+    let count = length.messages(RUN_UP + WARM_UP, start.elapsed()) / STRETCHES + 1;
     times.reset();
-    exchange(peer, count, &mut times)?;
+    let start = Instant::now();
+    while start.elapsed() < length.0 {
+        exchange(peer, count, &mut times)?;
+    }
     peer.end()?;
     let clock = machine::clock_cost();
     let at = |quantile| times.value_at_quantile(quantile).saturating_sub(clock) as f64 / 2.0;

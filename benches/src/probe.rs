@@ -43,13 +43,12 @@ impl Bracket {
 pub struct Prober<'p> {
     peer: &'p mut Peer,
     length: Length,
-    /// No row is repeated after this.
     patience: Instant,
     last: f64,
 }
 
 impl<'p> Prober<'p> {
-    /// Makes the first probe.
+    /// Makes the first probe. After `patience`, no row is repeated.
     pub fn new(peer: &'p mut Peer, length: Duration, patience: Duration) -> Result<Prober<'p>> {
         let patience = Instant::now() + patience;
         let mut prober = Prober { peer, length: Length(length), patience, last: 0.0 };
@@ -64,6 +63,11 @@ impl<'p> Prober<'p> {
         patterns::latency::<raw::Line, 1>(self.peer, &job, self.length)
     }
 
+    /// There is time for one more round.
+    pub fn is_patient(&self) -> bool {
+        Instant::now() < self.patience
+    }
+
     /// Measures a row, again if its probes differ.
     pub fn bracketed<R>(
         &mut self,
@@ -74,7 +78,7 @@ impl<'p> Prober<'p> {
             let measured = row(self.peer)?;
             self.last = self.probe()?.p50;
             let bracket = Bracket::new(before, self.last);
-            if bracket.steady || attempt == ATTEMPTS || Instant::now() > self.patience {
+            if bracket.steady || attempt == ATTEMPTS || !self.is_patient() {
                 return Ok((measured, bracket));
             }
         }

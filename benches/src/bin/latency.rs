@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
     let (rounds, length, patience) = match args.quick {
-        true => (3, Duration::from_millis(100), Duration::from_secs(10)),
+        true => (3, Duration::from_millis(100), Duration::from_secs(9)),
         false => (11, Duration::from_millis(250), Duration::from_secs(80)),
     };
     if !args.json {
@@ -45,6 +45,9 @@ fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
     let mut prober = Prober::new(peer, length / 2, patience)?;
     let mut table = Table::default();
     for round in 1..=rounds {
+        if round > 1 && !prober.is_patient() {
+            break;
+        }
         for transport in &transports {
             for mode in transport.modes {
                 for &payload in mode.payloads {

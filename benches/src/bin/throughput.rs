@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
     let (rounds, length, patience) = match args.quick {
-        true => (10, Duration::from_millis(250), Duration::from_secs(10)),
+        true => (10, Duration::from_millis(250), Duration::from_secs(9)),
         false => (30, Duration::from_millis(500), Duration::from_secs(60)),
     };
     if !args.json {
@@ -49,6 +49,9 @@ fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
     let mut prober = Prober::new(peer, length / 4, patience)?;
     let mut table = Table::default();
     for round in 1..=rounds {
+        if round > 1 && !prober.is_patient() {
+            break;
+        }
         for transport in &transports {
             for mode in transport.modes.iter().filter(|mode| mode.streams) {
                 let (stream, bracket) = prober.bracketed(|peer| {
