@@ -484,22 +484,24 @@ impl Drop for Seat {
 /// A message to read, wherever it is. Dropped: its slot, if it has one, is free again.
 #[derive(Debug)]
 pub struct Held<T> {
-    body: Body<T>,
+    place: Where<T>,
+    /// The message if it is `Inline`. Beside the enum and not in it, so that the compiler can keep
+    /// the rest in registers, and nothing of this is ever moved for a pinned message.
+    inline: MaybeUninit<Inline>,
 }
 
 /// The longest message whose copy lies in the sample itself: what shares a line with its header.
 const INLINE: usize = 48;
 
-#[derive(Debug)]
-#[repr(align(16))]
-struct Inline([u8; INLINE]);
+/// Room for it, aligned to 16 bytes.
+type Inline = [u128; INLINE / size_of::<u128>()];
 
 #[derive(Debug)]
-enum Body<T> {
+enum Where<T> {
     /// In its slot, which the pin keeps from being written.
     Pinned { message: NonNull<T>, pin: Option<Pin>, cell: usize, seat: Arc<Seat> },
-    /// A copy; `T` fits.
-    Inline(Inline),
+    /// A copy beside this; `T` fits.
+    Inline,
     /// A copy.
     Boxed(Box<MaybeUninit<T>>),
 }
@@ -515,24 +517,24 @@ impl<T> Held<T> {
     #[inline(always)]
     fn copied(copy: impl FnOnce(NonNull<u8>)) -> Held<T> {
         let fits = size_of::<T>() <= INLINE && align_of::<T>() <= align_of::<Inline>();
-        let body = if fits {
-            let mut inline = Inline([0; INLINE]);
-            copy(NonNull::from(&mut inline.0).cast());
-            Body::Inline(inline)
+        let mut inline = MaybeUninit::uninit();
+        let place = if fits {
+            copy(NonNull::from(&mut inline).cast());
+            Where::Inline
         } else {
             let mut boxed = Box::<T>::new_uninit();
             copy(NonNull::from(&mut *boxed).cast());
-            Body::Boxed(boxed)
+            Where::Boxed(boxed)
         };
-        Held { body }
+        Held { place, inline }
     }
 
     #[inline(always)]
     fn start(&self) -> NonNull<T> {
-        match &self.body {
-            Body::Pinned { message, .. } => *message,
-            Body::Inline(inline) => NonNull::from(&inline.0).cast(),
-            Body::Boxed(boxed) => NonNull::from(&**boxed).cast(),
+        match &self.place {
+            Where::Pinned { message, .. } => *message,
+            Where::Inline => NonNull::from(&self.inline).cast(),
+            Where::Boxed(boxed) => NonNull::from(&**boxed).cast(),
         }
     }
 
@@ -558,7 +560,7 @@ impl<T: ShmMessage> Deref for Held<T> {
 impl<T> Drop for Held<T> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Body::Pinned { pin, cell, seat, .. } = &mut self.body {
+        if let Where::Pinned { pin, cell, seat, .. } = &mut self.place {
             hand_over();
             if let Some(pin) = pin.take() {
                 pin.release(seat.cell(*cell));
@@ -591,7 +593,8 @@ impl Source {
         hand_over();
         found.map(|pin| {
             let message = self.ring.payload(pin.position()).cast();
-            Held { body: Body::Pinned { message, pin: Some(pin), cell, seat: seat.clone() } }
+            let place = Where::Pinned { message, pin: Some(pin), cell, seat: seat.clone() };
+            Held { place, inline: MaybeUninit::uninit() }
         })
     }
 
