@@ -459,7 +459,8 @@ impl<T: ShmMessage> Subscriber<T> {
 
     /// Waits for news, or for a position to pass. The deadline is found out the first time.
     #[cold]
-    fn wait(&self, timeout: Option<Duration>, deadline: &mut Option<Instant>) -> Waited {
+    fn wait(&mut self, timeout: Option<Duration>, deadline: &mut Option<Instant>) -> Waited {
+        self.input.get_ready();
         if deadline.is_none() {
             // A time beyond the end of the clock is no deadline.
             *deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
