@@ -443,24 +443,30 @@ impl<T: ShmMessage> Subscriber<T> {
         if self.waiter.take_interrupt() {
             return Err(RecvError::Interrupted);
         }
-        if let Some(received) = self.input.next()? {
-            return Ok(Some(Sample::from(received)));
+        let mut deadline = None;
+        loop {
+            if let Some(received) = self.input.next()? {
+                return Ok(Some(Sample::from(received)));
+            }
+            // Only says whether to look again: the message itself comes out above, in registers.
+            match self.wait(timeout, &mut deadline) {
+                Waited::Ready => (),
+                Waited::TimedOut => return Ok(None),
+                Waited::Interrupted => return Err(RecvError::Interrupted),
+            }
         }
-        self.wait(timeout)
     }
 
+    /// Waits for news, or for a position to pass. The deadline is found out the first time.
     #[cold]
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Sample<T>>, RecvError> {
-        // A time beyond the end of the clock is no deadline.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let control = self.input.control().clone();
-        let (id, input) = (self.input.id(), &mut self.input);
-        let look = || if input.anything_new() { input.next().transpose() } else { None };
-        match self.waiter.wait(&control, id, deadline, look) {
-            Waited::Ready(received) => Ok(Some(Sample::from(received?))),
-            Waited::TimedOut => Ok(None),
-            Waited::Interrupted => Err(RecvError::Interrupted),
+    fn wait(&mut self, timeout: Option<Duration>, deadline: &mut Option<Instant>) -> Waited {
+        self.input.get_ready();
+        if deadline.is_none() {
+            // A time beyond the end of the clock is no deadline.
+            *deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         }
+        let input = &self.input;
+        self.waiter.wait(input.control(), input.id(), *deadline, || input.anything_new())
     }
 }
 

@@ -65,6 +65,10 @@ pub trait Memory {
     fn registered(&self) -> &AtomicU64;
     /// The pins of a subscriber, for all rings of the channel.
     fn pins(&self, subscriber: u32) -> &[AtomicU32; PINS];
+    /// A hint: the payload of this position is going to be read. What is behind the first line can
+    /// be on its way while the pin is made, which nothing that comes after it overtakes.
+    #[inline(always)]
+    fn expect_read(&self, _position: u64) {}
 }
 
 /// What a slot is doing for which position: `4 · position + state`.
@@ -612,6 +616,7 @@ impl Reader {
         word: Word,
     ) -> Option<Found<Pin>> {
         let slot = (position & (memory.slots() - 1)) as u32;
+        memory.expect_read(position);
         cell.store_first(PinWord::new(memory.ring(), slot).0); // Edge C.
         let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
         let pin = Pin { position };

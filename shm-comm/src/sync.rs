@@ -7,11 +7,10 @@
 //! which Release and Acquire do not give. [`store_first`] is that store, and the load after it is
 //! [`load_after`]. On the side that stores in bulk the same is a `fence(SeqCst)`.
 //!
-//! Outside loom the store is a `swap(SeqCst)`: on x86-64 one locked instruction, half the cost of a
-//! store and an `mfence`. It pairs with a `fence(SeqCst)` of the other side because both are in the
-//! single total order of SeqCst operations (C++20 [atomics.order] §4): were each side to miss the
-//! other's store, then "swap before load before fence before swap" would be a cycle in that order.
-//! Loom knows SeqCst fences but treats SeqCst accesses as AcqRel, so models use store and fence.
+//! It is a store and a fence, and not one `swap(SeqCst)`, though that is as short and orders as much:
+//! a locked instruction waits until all stores before it are in the cache, and in that moment a
+//! reader that polls the line may take it away again, with the payload but without the word. A plain
+//! store goes out together with those before it, and only what follows waits.
 
 #[cfg(not(loom))]
 pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -37,12 +36,10 @@ macro_rules! store_first {
             #[inline(always)]
             fn store_first(&self, value: $value) {
                 #[cfg(not(loom))]
-                self.swap(value, Ordering::SeqCst);
+                self.store(value, Ordering::Release);
                 #[cfg(loom)]
-                {
-                    self.store(value, model::pin_order());
-                    fence(Ordering::SeqCst);
-                }
+                self.store(value, model::pin_order());
+                fence(Ordering::SeqCst);
             }
 
             #[inline(always)]

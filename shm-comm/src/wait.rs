@@ -72,10 +72,10 @@ mod blocking {
     const LOOKS: u32 = 64;
 
     /// What came of waiting.
-    #[derive(Debug)]
-    pub enum Waited<T> {
-        /// What was waited for.
-        Ready(T),
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Waited {
+        /// There are news; somebody else may still be faster.
+        Ready,
         /// The deadline.
         TimedOut,
         /// An interrupter was used.
@@ -111,14 +111,14 @@ mod blocking {
                 && self.interrupted.swap(0, Ordering::SeqCst) != 0
         }
 
-        /// Calls `look` until it finds something, for the subscriber `id` of this channel.
-        pub fn wait<T>(
+        /// Waits until `news` are there, for the subscriber `id` of this channel.
+        pub fn wait(
             &self,
             control: &Control,
             id: u32,
             deadline: Option<Instant>,
-            mut look: impl FnMut() -> Option<T>,
-        ) -> Waited<T> {
+            news: impl Fn() -> bool,
+        ) -> Waited {
             let over = |until: Option<Instant>| until.is_some_and(|until| Instant::now() >= until);
             let spin_until = match self.strategy {
                 Wait::Spin => None,
@@ -127,8 +127,8 @@ mod blocking {
             };
             while !over(spin_until) {
                 for _ in 0..LOOKS {
-                    if let Some(found) = look() {
-                        return Waited::Ready(found);
+                    if news() {
+                        return Waited::Ready;
                     }
                     std::hint::spin_loop();
                 }
@@ -142,8 +142,8 @@ mod blocking {
             let (word, sleepers) = (control.sleep_word(id), control.sleepers());
             let result = loop {
                 announce(word, sleepers, id);
-                if let Some(found) = look() {
-                    break Waited::Ready(found);
+                if news() {
+                    break Waited::Ready;
                 }
                 if self.take_interrupt() {
                     break Waited::Interrupted;

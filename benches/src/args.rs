@@ -1,0 +1,70 @@
+//! The arguments, the same for every benchmark.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Args {
+    /// One JSON object a line on stdout, and nothing else.
+    pub json: bool,
+    /// Few short rounds.
+    pub quick: bool,
+}
+
+impl Args {
+    /// Reads the arguments. `Err` is the exit code of a program that has nothing more to do: 0
+    /// after the help text, 2 after a mistake, which is explained on stderr.
+    pub fn parse(about: &str, args: impl IntoIterator<Item = String>) -> Result<Args, ExitCode> {
+        let mut parsed = Args::default();
+        for arg in args {
+            match arg.as_str() {
+                "--json" => parsed.json = true,
+                "--quick" => parsed.quick = true,
+                "--help" | "-h" => {
+                    println!("{about}\n\n{OPTIONS}");
+                    return Err(ExitCode::SUCCESS);
+                }
+                // Given to a bench target by `cargo bench`.
+                "--bench" => (),
+                unknown => {
+                    eprintln!("error: unknown argument {unknown:?}\n\n{OPTIONS}");
+                    return Err(ExitCode::from(2));
+                }
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// After this time something hangs, and both processes are ended.
+    pub fn deadline(self) -> Duration {
+        Duration::from_secs(if self.quick { 60 } else { 300 })
+    }
+}
+
+const OPTIONS: &str = "\
+options:
+  --json   one JSON object a line on stdout, nothing else
+  --quick  few short rounds, in less than 20 seconds
+  --help   this text";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Args, ExitCode> {
+        Args::parse("", args.iter().map(|arg| arg.to_string()))
+    }
+
+    #[test]
+    fn options_come_in_any_order() {
+        assert_eq!(parse(&[]), Ok(Args::default()));
+        assert_eq!(parse(&["--quick", "--json"]), Ok(Args { json: true, quick: true }));
+    }
+
+    #[test]
+    fn an_unknown_argument_is_a_usage_error() {
+        assert_eq!(parse(&["--jsn"]), Err(ExitCode::from(2)));
+        assert_eq!(parse(&["--help"]), Err(ExitCode::SUCCESS));
+    }
+}

@@ -1,0 +1,49 @@
+//! The harness of the benchmarks: two processes on two cores, and rows between raw probes.
+//!
+//! [`transport`] is what a transport implements, [`raw`] and [`shm`] are two that do; every other
+//! one is added there and in [`transport::all`]. [`patterns`] has the loops that are timed,
+//! [`peer`] the other process, [`probe`] the brackets, [`report`] what is printed.
+
+pub mod args;
+pub mod machine;
+pub mod patterns;
+pub mod peer;
+pub mod probe;
+pub mod raw;
+pub mod report;
+pub mod shm;
+pub mod transport;
+
+/// What ends a benchmark. It is printed, and the exit code is 1.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// The usual result.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+use args::Args;
+use peer::Peer;
+use std::process::ExitCode;
+
+/// The whole of a benchmark's `main`: the arguments, the second process, the exit code.
+pub fn run(about: &str, measure: impl FnOnce(&Args, &mut Peer) -> Result<()>) -> ExitCode {
+    let result = match peer::assignment() {
+        Some(assignment) => peer::serve(assignment),
+        None => {
+            let args = match Args::parse(about, std::env::args().skip(1)) {
+                Ok(args) => args,
+                Err(code) => return code,
+            };
+            Peer::start(args.deadline()).and_then(|mut peer| {
+                let result = measure(&args, &mut peer);
+                peer.stop();
+                result
+            })
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
