@@ -66,6 +66,17 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
         let new = quote_spanned!(ty.span()=> ::shm_comm::__private::Member::new::<#ty>);
         quote!(#new(#name, ::core::mem::offset_of!(#ident, #member)))
     });
+    // An attribute below the derive can give a field another type than the one that is seen here.
+    // In an `Option` that was bound before, a reference is not coerced into one that fits.
+    let same_types = fields.iter().map(|Field { member, ty, .. }| {
+        quote_spanned! {ty.span()=>
+            const _: fn(&#ident) = |__shm_this| {
+                let #ident { #member: __shm_field, .. } = __shm_this;
+                let __shm_field = ::core::option::Option::Some(__shm_field);
+                let _: ::core::option::Option<&#ty> = __shm_field;
+            };
+        }
+    });
     let gaps = fields.iter().enumerate().map(|(i, field)| {
         panic_if(
             &field.member,
@@ -99,11 +110,12 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
                 is_tuple: #is_tuple,
                 first_free_pad: #first_free_pad,
             };
+            #(#same_types)*
             #(#gaps)*
             #uncovered
             #destructor
 
-            // SAFETY: The fields are messages and make up all bytes (both asserted above), so there
+            // SAFETY: The fields are of these types, messages, and all bytes (all asserted above), so there
             // is no padding, no pointer, and no destructor (asserted); `SCHEMA` is taken from the
             // layout itself, and the rest holds if it holds for every field.
             #[automatically_derived]

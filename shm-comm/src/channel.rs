@@ -205,6 +205,10 @@ impl MappedRing {
 
     /// Copies a payload that a writer may be writing at the same time.
     ///
+    /// Strictly speaking that is a data race with the writer's plain stores; Rust has no atomic
+    /// copy of bytes yet. Single loads that the compiler may not merge, and a look at the word
+    /// after them, are as near as one can get: what is torn is thrown away unseen.
+    ///
     /// # Safety
     ///
     /// `to` has room for the payload.
@@ -241,7 +245,8 @@ impl Memory for MappedRing {
     #[inline(always)]
     fn word(&self, position: u64) -> &AtomicU64 {
         // SAFETY: A slot begins with its word, at a multiple of a line. Readers have it mapped
-        // read-only and only load it, which the targets of this crate do with a plain load.
+        // read-only and only load it. For orderings above Relaxed that is more than `std::sync::atomic`
+        // promises, and what 64-bit processors do: none of them loads 8 bytes by a store.
         unsafe { self.slot(position).cast().as_ref() }
     }
 
@@ -295,11 +300,11 @@ fn prefetch_read(line: NonNull<u8>) {
 }
 
 /// When to ask the kernel whether those that hold slots lap after lap are alive. A system call is
-/// nothing for every lap: not before a second, and of one that is alive less and less often.
+/// nothing for every lap: not before a second, and of those that are alive less and less often.
 #[derive(Debug)]
 struct Suspicion {
-    /// Last time there was a suspect.
-    last: Instant,
+    /// Who is suspected, since when they were asked after.
+    suspects: u64,
     ask: Instant,
     pause: Duration,
 }
@@ -309,24 +314,25 @@ impl Suspicion {
     const LONGEST: Duration = Duration::from_secs(16);
 
     fn new() -> Suspicion {
-        let now = Instant::now();
-        Suspicion { last: now, ask: now + Self::FIRST, pause: Self::FIRST }
+        Suspicion { suspects: 0, ask: Instant::now(), pause: Self::FIRST }
     }
 
-    /// There is a suspect. Is it time to ask?
-    fn is_due(&mut self) -> bool {
+    /// These hold slots. Is it time to ask?
+    fn is_due(&mut self, suspects: u64) -> bool {
         let now = Instant::now();
-        if now.duration_since(self.last) > Self::FIRST {
+        if suspects & !self.suspects != 0 {
             // A new case.
             (self.ask, self.pause) = (now + Self::FIRST, Self::FIRST);
         }
-        self.last = now;
-        let due = now >= self.ask;
-        if due {
-            self.pause = (self.pause * 2).min(Self::LONGEST);
-            self.ask = now + self.pause;
+        self.suspects |= suspects;
+        if now < self.ask {
+            return false;
         }
-        due
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        self.ask = now + self.pause;
+        // Without those that have let go.
+        self.suspects = suspects;
+        true
     }
 }
 
@@ -353,10 +359,13 @@ struct RingPlace {
 
 impl Drop for RingPlace {
     fn drop(&mut self) {
+        if !self.segment.is_ours() {
+            return;
+        }
         let geometry = self.segment.geometry();
         // SAFETY: The writer is gone, or will not be used again: `Output` drops this first, and
         // its other fields do not touch the ring when they are dropped.
-        let _ = unsafe { self.segment.mapping().protect_ring(geometry, self.number, Access::Read) };
+        let _ = unsafe { self.segment.mapping().protect_ring(self.number, Access::Read) };
         self.segment.write_record(geometry.publisher_record(self.number), &Record::default());
         Place::Publisher(self.number).leave(self.segment.file());
     }
@@ -386,7 +395,7 @@ impl<T: ShmMessage> Output<T> {
             segment.allocate_ring(number)?;
         }
         // SAFETY: `Access::ReadWrite` takes nothing from anybody.
-        unsafe { segment.mapping().protect_ring(&geometry, number, Access::ReadWrite) }
+        unsafe { segment.mapping().protect_ring(number, Access::ReadWrite) }
             .map_err(segment.os("make writable"))?;
         let ring = MappedRing::of(&geometry, &control, number);
         if fresh {
@@ -426,7 +435,9 @@ impl<T: ShmMessage> Output<T> {
         let control = &self.ring.control;
         let registered = control.registered().load(Ordering::Acquire);
         control.reap(&self.place.segment, registered);
-        self.writer.claim(&self.ring).map_err(|ring::AllHeld| {
+        // Somebody may have let go of one slot and held another while the first try went round.
+        let again = self.writer.claim(&self.ring).or_else(|_| self.writer.claim(&self.ring));
+        again.map_err(|ring::AllHeld| {
             let segment = &self.place.segment;
             let holder = |id| Holder {
                 subscriber: id,
@@ -482,7 +493,7 @@ impl<T: ShmMessage> Output<T> {
 
     #[cold]
     fn reap_suspects(&mut self, suspects: u64) {
-        if self.suspicion.is_due() {
+        if self.suspicion.is_due(suspects) {
             self.ring.control.reap(&self.place.segment, suspects);
         }
     }
@@ -507,7 +518,7 @@ impl<T: ShmMessage> Output<T> {
     pub fn subscribers(&self) -> usize {
         let registered = self.ring.control.registered().load(Ordering::Acquire);
         let file = self.place.segment.file();
-        let alive = |id: &u32| Place::Subscriber(*id).is_taken(file).unwrap_or(false);
+        let alive = |id: &u32| Place::Listening(*id).is_taken(file).unwrap_or(false);
         self.ring.control.subscribers_in(registered).filter(alive).count()
     }
 }
@@ -536,6 +547,10 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if !self.segment.is_ours() {
+            return;
+        }
+        Place::Listening(self.id).leave(self.segment.file());
         self.control.clean(self.id);
         let record = self.segment.geometry().subscriber_record(self.id);
         self.segment.write_record(record, &Record::default());
@@ -667,8 +682,8 @@ impl Source {
 
     #[inline(always)]
     fn copy<T>(&mut self) -> Option<Found<Held<T>>> {
-        for _ in 0..COPY_ATTEMPTS {
-            let peek = self.reader.peek(&self.ring)?;
+        for attempt in 0..ring::ATTEMPTS {
+            let peek = self.reader.peek(&self.ring, attempt)?;
             // SAFETY: Invariant 2: the payload is as large as a `T`, for which there is room.
             let copy = Held::copied(|to| unsafe { self.ring.copy(peek.position(), to) });
             if let Some(found) = self.reader.confirm(&self.ring, peek) {
@@ -678,9 +693,6 @@ impl Source {
         None
     }
 }
-
-/// How often a copy is tried while the writer laps it.
-const COPY_ATTEMPTS: u32 = 8;
 
 /// A message, and the ring it came from.
 pub type Received<T> = (Found<Held<T>>, u32);
@@ -754,7 +766,9 @@ impl<T: ShmMessage> Input<T> {
             Start::Next => Reader::at_next(ring),
             Start::Oldest => Reader::at_oldest(ring),
         });
-        input.seat.control.registered().fetch_or(1 << id, Ordering::SeqCst); // Edge C.
+        let Seat { control, segment, .. } = &*input.seat;
+        control.registered().fetch_or(1 << id, Ordering::SeqCst); // Edge C.
+        Place::Listening(id).take(segment.file()).map_err(segment.os("lock"))?;
         Ok(input)
     }
 
@@ -863,7 +877,7 @@ impl<T: ShmMessage> Input<T> {
     #[inline(always)]
     fn receive(&mut self, source: usize, found: Found<Held<T>>) -> Result<Received<T>, RecvError> {
         self.turn = if source + 1 < self.sources.len() { source + 1 } else { 0 };
-        self.missed += found.missed;
+        self.missed = self.missed.saturating_add(found.missed);
         self.received += 1;
         if !T::PLAIN {
             // If it is invalid it is dropped, and with it the pin.

@@ -88,6 +88,16 @@ pub enum AttachError {
         /// The hash of this program's type.
         hash: u64,
     },
+    /// The type is too complicated to be described. Nest less, or shorten names.
+    #[error("channel {channel:?}: the schema has {len} bytes as text, {max} are possible")]
+    SchemaTooLong {
+        /// The channel's name.
+        channel: String,
+        /// Bytes of the [canonical text](crate::schema) of the type.
+        len: usize,
+        /// Bytes that are possible.
+        max: usize,
+    },
     /// The channel exists with another value of an option that this handle sets. Set the same value
     /// on both sides, or leave it out to take what the channel has.
     #[error("channel {channel:?} has {option} {found}, you ask for {asked}")]
@@ -116,8 +126,8 @@ pub enum AttachError {
         /// Bytes of the whole file system, where that can be told.
         file_system: Option<u64>,
     },
-    /// The message, or the whole of its slots, is too large for the address space.
-    #[error("channel {channel:?} would need more than {} bytes for each publisher", i64::MAX)]
+    /// The message, or all slots of all publishers, are too large for any file.
+    #[error("channel {channel:?} would need more than {} bytes", i64::MAX)]
     TooLarge {
         /// The channel's name.
         channel: String,

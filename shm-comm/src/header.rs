@@ -18,15 +18,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::AttachError;
 use crate::options::Channel;
-use crate::ring::{MAX_PARTICIPANTS, PINS};
+use crate::ring::{self, MAX_PARTICIPANTS, PINS};
 use crate::schema::{Schema, fnv1a};
 
 const MAGIC: [u8; 8] = *b"shm-comm";
 const BYTE_ORDER: u32 = 0x0102_0304;
 /// Changes with every change of the layout above.
 pub const FORMAT: u32 = 1;
-/// No name and no schema is longer.
-const MAX_TEXT: u32 = 1 << 16;
+/// No name and no schema has more bytes.
+pub const MAX_TEXT: usize = 1 << 16;
 /// Where a core looks for its data; what is written by different processes lies in different ones.
 pub const LINE: u64 = 64;
 /// From the start of a ring to its first slot: away from the head, also for a prefetcher that
@@ -198,7 +198,12 @@ impl Geometry {
             bounded("depth", channel.depth.map(u64::from), default_depth, MAX_DEPTH.into())?;
 
         let holding = HOLDING_SUBSCRIBERS.min(max_subscribers);
-        let slots = (depth + holding * u64::from(default_max_held(size))).next_power_of_two();
+        let mut slots = (depth + holding * u64::from(default_max_held(size))).next_power_of_two();
+        // What the writer has claimed ahead is no history; and in a ring of two slots a reader with
+        // one pin is sometimes in both.
+        while slots < 4 || slots - ring::batch_of(slots) < depth {
+            slots *= 2;
+        }
         let payload_offset = SLOT_HEADER.next_multiple_of(align);
         let control_offset = (size_of::<Header>() as u64 + text_len).next_multiple_of(LINE);
         let records_offset =
@@ -261,7 +266,7 @@ impl Geometry {
         let align = u64::from(g.payload_align);
         let participants = 1..=MAX_PARTICIPANTS;
         let wrong = |what: &str, value: u64| Err(format!("its {what} is {value}"));
-        if g.slots < 2 || !g.slots.is_power_of_two() || g.slots > crate::ring::MAX_SLOTS {
+        if g.slots < 2 || !g.slots.is_power_of_two() || g.slots > ring::MAX_SLOTS {
             return wrong("number of slots", g.slots.into());
         }
         if g.depth == 0 || g.depth > g.slots {
@@ -381,7 +386,7 @@ pub fn read(
     if header.header_size != size_of::<Header>() as u32 {
         return Err(Refusal::NotAChannel(format!("its header size is {}", header.header_size)));
     }
-    if header.name_len > MAX_TEXT || header.schema_len > MAX_TEXT {
+    if header.name_len.max(header.schema_len) as usize > MAX_TEXT {
         return refuse("its name or its schema is too long");
     }
     let mut texts = vec![0; (header.name_len + header.schema_len) as usize];
@@ -516,6 +521,12 @@ mod tests {
         assert_eq!(slots(64), (64, 128));
         assert_eq!(slots(64 << 10), (16, 64));
         assert_eq!(slots(6 << 20), (8, 16));
+        for depth in 1..=MAX_DEPTH {
+            let channel = Channel::new("x").depth(depth).max_subscribers(1);
+            let slots = u64::from(plan(channel, u64::SCHEMA).slots);
+            assert!(slots - ring::batch_of(slots) >= depth.into(), "depth {depth}");
+            assert!(slots <= ring::MAX_SLOTS.into());
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub const LIFECYCLE: u64 = BASE;
 pub enum Place {
     Publisher(u32),
     Subscriber(u32),
+    /// Held beside its place by a subscriber that hears what is published: others may take the
+    /// place for a moment, to clean it up.
+    Listening(u32),
 }
 
 impl Place {
@@ -27,6 +30,7 @@ impl Place {
         match self {
             Place::Publisher(ring) => BASE + 64 + u64::from(ring),
             Place::Subscriber(id) => BASE + 128 + u64::from(id),
+            Place::Listening(id) => BASE + 192 + u64::from(id),
         }
     }
 

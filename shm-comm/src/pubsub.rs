@@ -443,13 +443,13 @@ impl<T: ShmMessage> Subscriber<T> {
         if self.waiter.take_interrupt() {
             return Err(RecvError::Interrupted);
         }
-        let mut deadline = None;
+        let mut patience = Patience::new(timeout);
         loop {
             if let Some(received) = self.input.next()? {
                 return Ok(Some(Sample::from(received)));
             }
             // Only says whether to look again: the message itself comes out above, in registers.
-            match self.wait(timeout, &mut deadline) {
+            match self.wait(&mut patience) {
                 Waited::Ready => (),
                 Waited::TimedOut => return Ok(None),
                 Waited::Interrupted => return Err(RecvError::Interrupted),
@@ -457,16 +457,54 @@ impl<T: ShmMessage> Subscriber<T> {
         }
     }
 
-    /// Waits for news, or for a position to pass. The deadline is found out the first time.
+    /// Waits for news, or for a position to pass.
     #[cold]
-    fn wait(&mut self, timeout: Option<Duration>, deadline: &mut Option<Instant>) -> Waited {
+    fn wait(&mut self, patience: &mut Patience) -> Waited {
         self.input.get_ready();
-        if deadline.is_none() {
-            // A time beyond the end of the clock is no deadline.
-            *deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = patience.deadline();
+        if patience.is_futile() {
+            if self.waiter.take_interrupt() {
+                return Waited::Interrupted;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Waited::TimedOut;
+            }
+            std::thread::sleep(FUTILE_PAUSE);
         }
         let input = &self.input;
-        self.waiter.wait(input.control(), input.id(), *deadline, || input.anything_new())
+        self.waiter.wait(input.control(), input.id(), deadline, || input.anything_new())
+    }
+}
+
+/// After so many times that there were news and no message came of it (a publisher laps us at every
+/// look, or somebody has written garbage) a wait makes a pause.
+const FUTILE: u32 = 64;
+const FUTILE_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long one call waits.
+struct Patience {
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    rounds: u32,
+}
+
+impl Patience {
+    fn new(timeout: Option<Duration>) -> Patience {
+        Patience { timeout, deadline: None, rounds: 0 }
+    }
+
+    /// Found out when it is asked for the first time. A time beyond the end of the clock is none.
+    fn deadline(&mut self) -> Option<Instant> {
+        if let Some(timeout) = self.timeout.take() {
+            self.deadline = Instant::now().checked_add(timeout);
+        }
+        self.deadline
+    }
+
+    /// Counts a round.
+    fn is_futile(&mut self) -> bool {
+        self.rounds = self.rounds.wrapping_add(1);
+        self.rounds.is_multiple_of(FUTILE)
     }
 }
 
@@ -561,7 +599,8 @@ impl From<(u32, u16)> for PublisherId {
 /// Its slot is not written while the sample lives, however fast the publisher is: it passes the
 /// slot by. The sample owns what it needs and may outlive its subscriber, which is detached when the
 /// last of its samples is dropped. Forgotten (`mem::forget`), it costs its subscriber one of its
-/// [`max_held`](SubscriberOptions::max_held), and nobody else anything but the slot.
+/// [`max_held`](SubscriberOptions::max_held) and nobody else anything but the slot; and the subscriber
+/// stays attached until its process ends.
 pub struct Sample<T: ShmMessage> {
     found: Found<Held<T>>,
     ring: u32,

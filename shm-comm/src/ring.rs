@@ -303,7 +303,7 @@ impl Writer {
     /// the caller's decision.
     #[inline(always)]
     pub fn claim(&mut self, memory: &impl Memory) -> Result<Claim, AllHeld> {
-        if self.next == self.claimed {
+        if self.skipped != 0 || self.next == self.claimed {
             self.claim_slow(memory)?;
         }
         Ok(Claim { position: self.next })
@@ -312,13 +312,15 @@ impl Writer {
     #[cold]
     fn claim_slow(&mut self, memory: &impl Memory) -> Result<(), AllHeld> {
         let end = self.next + memory.slots();
-        while self.next < end {
+        loop {
             self.prepare(memory);
             if self.next < self.claimed {
                 return Ok(());
             }
+            if self.next >= end {
+                return Err(AllHeld);
+            }
         }
-        Err(AllHeld)
     }
 
     /// Shows the message to the readers. What was written to its payload comes before.
@@ -429,6 +431,9 @@ impl Writer {
             self.next += 1;
             self.skips += 1;
         }
+        if self.next == self.claimed {
+            self.skipped = 0;
+        }
         if self.next != start {
             memory.head().store(self.next, Ordering::Release); // Edge D.
         }
@@ -436,7 +441,7 @@ impl Writer {
 }
 
 /// How many positions are claimed at a time: the scan of all pins costs that many messages less.
-fn batch_of(slots: u64) -> u64 {
+pub fn batch_of(slots: u64) -> u64 {
     (slots / 8).clamp(1, 64)
 }
 
@@ -472,7 +477,7 @@ pub struct Reader {
 }
 
 /// How often `next` starts over when the writer laps it in the middle.
-const ATTEMPTS: u32 = 8;
+pub const ATTEMPTS: u32 = 8;
 
 impl Reader {
     /// Reads from the first message of a ring that had none when the subscriber came.
@@ -500,8 +505,11 @@ impl Reader {
     /// Reads from the oldest message that is still there.
     pub fn at_oldest(memory: &impl Memory) -> Reader {
         let slots = memory.slots();
-        let position = (head(memory) - slots).max(slots);
-        Reader { position, expected: (position == slots).then_some(0) }
+        let head = head(memory);
+        let position = (head - slots).max(slots);
+        // Whether nothing of it is claimed yet: else what is gone was gone before it came.
+        let complete = head + batch_of(slots) <= 2 * slots;
+        Reader { position, expected: complete.then_some(0) }
     }
 
     /// Something is there that was not read yet; perhaps only a position to pass.
@@ -535,7 +543,12 @@ impl Reader {
             };
             // It goes back over what is claimed or skipped, and finds the newest one soon, except
             // in a ring without a message.
-            let newest = (oldest..end).rev().find(ready)?;
+            let Some(newest) = (oldest..end).rev().find(ready) else {
+                if head(memory).max(self.position) == end {
+                    return None;
+                }
+                continue; // A lap has passed in the meantime.
+            };
             if let Some(found) = self.pin(memory, cell, newest, Word::ready(newest)) {
                 self.position = self.position.max(end);
                 return Some(Found { missed: 0, ..found });
@@ -544,10 +557,11 @@ impl Reader {
         None
     }
 
-    /// Finds the next message and says where it is, to copy it out without a pin.
+    /// Finds the next message and says where it is, to copy it out without a pin. With every
+    /// `attempt` (from 0) that failed, a lapped reader goes on nearer to the newest message.
     #[inline(always)]
-    pub fn peek(&mut self, memory: &impl Memory) -> Option<Peek> {
-        for attempt in 0..ATTEMPTS {
+    pub fn peek(&mut self, memory: &impl Memory, attempt: u32) -> Option<Peek> {
+        for attempt in attempt..ATTEMPTS {
             let (position, word) = self.seek(memory, attempt)?;
             let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
             if Word(memory.word(position).load(Ordering::Acquire)) == word {

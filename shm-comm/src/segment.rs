@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -44,11 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// An attached segment. Dropped: left, and removed if nobody else is there.
 #[derive(Debug)]
 pub struct Segment {
-    folder: File,
-    name: CString,
-    path: PathBuf,
-    file: File,
-    geometry: Geometry,
+    member: Member,
     mapping: Arc<Mapping>,
 }
 
@@ -68,15 +65,16 @@ impl Segment {
             path: path.clone(),
             source: error.into(),
         })?;
-        let door = Door { folder, name, path };
-        let (file, geometry) = door.enter(channel, pattern, schema)?;
-        let mapping = Mapping::of(&file, &geometry).map_err(door.os("map"))?;
-        let Door { folder, name, path } = door;
-        Ok(Segment { folder, name, path, file, geometry, mapping })
+        let door = Arc::new(Door { folder, name, path });
+        let (member, geometry) = door.enter(channel, pattern, schema)?;
+        match Mapping::of(&member.file, &geometry).map_err(door.os("map"))? {
+            Some(mapping) => Ok(Segment { member, mapping }),
+            None => Err(door.refused("its header is not the one that this process has seen")),
+        }
     }
 
     pub fn geometry(&self) -> &Geometry {
-        &self.geometry
+        &self.mapping.geometry
     }
 
     pub fn mapping(&self) -> &Arc<Mapping> {
@@ -85,54 +83,83 @@ impl Segment {
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.member.door.path
     }
 
     /// The file, for locks: every handle has opened it for itself.
     pub fn file(&self) -> &File {
-        &self.file
+        &self.member.file
+    }
+
+    /// False in a child that was forked off a member: there is nothing there that it may touch.
+    pub fn is_ours(&self) -> bool {
+        self.member.is_ours()
     }
 
     /// Makes the memory of a ring real.
     pub fn allocate_ring(&self, ring: u32) -> Result<(), AttachError> {
-        let (offset, len) = (self.geometry.ring_offset(ring), self.geometry.ring_stride);
-        os::allocate(&self.file, offset, len)
-            .map_err(|error| no_room(error, &self.path, &self.file, len))
+        let (offset, len) = (self.geometry().ring_offset(ring), self.geometry().ring_stride);
+        os::allocate(self.file(), offset, len)
+            .map_err(|error| no_room(error, self.path(), self.file(), len))
     }
 
     /// Wraps an error of the system in what was tried.
     pub fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError {
-        let path = self.path.clone();
-        move |source| AttachError::Os { action, path: path.clone(), source }
+        self.member.door.os(action)
     }
 
     /// Describes a participant. For people, so it is no error if it cannot.
     pub fn write_record(&self, offset: u64, record: &Record) {
-        let _ = self.file.write_all_at(record.as_bytes(), offset);
+        let _ = self.file().write_all_at(record.as_bytes(), offset);
     }
 
     /// What a participant said of itself.
     pub fn read_record(&self, offset: u64) -> Record {
         let mut bytes = [0; size_of::<Record>()];
-        let read = self.file.read_exact_at(&mut bytes, offset);
+        let read = self.file().read_exact_at(&mut bytes, offset);
         read.ok().and_then(|()| Record::read_from_bytes(&bytes).ok()).unwrap_or_default()
     }
 }
 
-impl Drop for Segment {
+/// Somebody who holds the lifecycle byte. Dropped: leaves, and removes the file if nobody else does.
+#[derive(Debug)]
+struct Member {
+    file: File,
+    door: Arc<Door>,
+    process: u32,
+}
+
+impl Member {
+    /// Whoever calls this has locked the byte of `file`.
+    fn new(file: File, door: &Arc<Door>) -> Member {
+        Member { file, door: door.clone(), process: std::process::id() }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+impl Drop for Member {
     fn drop(&mut self) {
+        if !self.is_ours() {
+            // The locks are those of the process that forked this one.
+            return;
+        }
+        let Door { folder, name, .. } = &*self.door;
         let byte = liveness::LIFECYCLE;
         // What fails here leaves a file behind, which the next to come replaces.
         let _ = os::lock(&self.file, byte, Lock::None);
         if let Ok(true) = os::lock(&self.file, byte, Lock::Exclusive)
-            && let Ok(true) = os::is_named(&self.file, &self.folder, &self.name)
+            && let Ok(true) = os::is_named(&self.file, folder, name)
         {
-            let _ = os::unlink(&self.folder, &self.name);
+            let _ = os::unlink(folder, name);
         }
     }
 }
 
-/// Where a segment is, before one is attached to it.
+/// Where a segment is.
+#[derive(Debug)]
 struct Door {
     folder: File,
     name: CString,
@@ -147,11 +174,11 @@ impl Door {
 
     /// Opens or makes the segment and holds its lifecycle byte.
     fn enter(
-        &self,
+        self: &Arc<Self>,
         channel: &Channel,
         pattern: Pattern,
         schema: &Schema,
-    ) -> Result<(File, Geometry), AttachError> {
+    ) -> Result<(Member, Geometry), AttachError> {
         let start = Instant::now();
         let mut pause = Duration::from_micros(1);
         loop {
@@ -175,12 +202,12 @@ impl Door {
 
     /// `None`: it was stale, or somebody is removing it. Start over.
     fn enter_existing(
-        &self,
+        self: &Arc<Self>,
         file: File,
         channel: &Channel,
         pattern: Pattern,
         schema: &Schema,
-    ) -> Result<Option<(File, Geometry)>, AttachError> {
+    ) -> Result<Option<(Member, Geometry)>, AttachError> {
         let metadata = file.metadata().map_err(self.os("inspect"))?;
         if !metadata.is_file() {
             return Err(self.refused("it is not a regular file"));
@@ -194,7 +221,6 @@ impl Door {
             return Err(self.refused("others may write to it"));
         }
         let lock = |lock| os::lock(&file, liveness::LIFECYCLE, lock).map_err(self.os("lock"));
-        let is_named = || os::is_named(&file, &self.folder, &self.name).map_err(self.os("inspect"));
         if lock(Lock::Exclusive)? {
             // Nobody is attached: stale, also if another release made it. What looks like no
             // segment at all is not ours to remove, though.
@@ -202,17 +228,22 @@ impl Door {
                 Ok(_) | Err(AttachError::FormatVersion { .. }) => {}
                 Err(error) => return Err(error),
             }
-            if is_named()? {
+            if os::is_named(&file, &self.folder, &self.name).map_err(self.os("inspect"))? {
                 os::unlink(&self.folder, &self.name).map_err(self.os("remove"))?;
             }
             return Ok(None);
         }
-        if !lock(Lock::Shared)? || !is_named()? {
+        if !lock(Lock::Shared)? {
             return Ok(None);
         }
-        let found = self.describe(&file, metadata.len(), channel)?;
-        agree(channel, pattern, schema, &found)?;
-        Ok(Some((file, found.geometry)))
+        // From here on somebody may have found that he is not the last because of us.
+        let member = Member::new(file, self);
+        if !os::is_named(&member.file, &self.folder, &self.name).map_err(self.os("inspect"))? {
+            return Ok(None);
+        }
+        let found = self.describe(&member.file, metadata.len(), channel)?;
+        self.agree(channel, pattern, schema, &found)?;
+        Ok(Some((member, found.geometry)))
     }
 
     fn describe(
@@ -236,12 +267,20 @@ impl Door {
 
     /// `None`: somebody else was first.
     fn make(
-        &self,
+        self: &Arc<Self>,
         channel: &Channel,
         pattern: Pattern,
         schema: &Schema,
-    ) -> Result<Option<(File, Geometry)>, AttachError> {
-        let text_len = (channel.name.len() + schema.canonical().len()) as u64;
+    ) -> Result<Option<(Member, Geometry)>, AttachError> {
+        let schema_len = schema.canonical().len();
+        if schema_len > header::MAX_TEXT {
+            return Err(AttachError::SchemaTooLong {
+                channel: channel.name.clone(),
+                len: schema_len,
+                max: header::MAX_TEXT,
+            });
+        }
+        let text_len = (channel.name.len() + schema_len) as u64;
         let geometry = Geometry::plan(channel, schema, text_len, os::page_size())?;
         let file = os::create_nameless(&self.folder).map_err(self.os("create"))?;
         let needed = geometry.rings_offset;
@@ -252,10 +291,64 @@ impl Door {
         file.write_all_at(&bytes, 0).map_err(self.os("write"))?;
         os::lock(&file, liveness::LIFECYCLE, Lock::Shared).map_err(self.os("lock"))?;
         match os::link(&file, &self.folder, &self.name) {
-            Ok(()) => Ok(Some((file, geometry))),
+            Ok(()) => Ok(Some((Member::new(file, self), geometry))),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(self.os("name")(error)),
         }
+    }
+
+    /// Whether a segment is the one that this handle wants.
+    fn agree(
+        &self,
+        channel: &Channel,
+        pattern: Pattern,
+        schema: &Schema,
+        found: &header::Description,
+    ) -> Result<(), AttachError> {
+        let name = || channel.name.clone();
+        if found.name != channel.name || found.pattern != pattern as u32 {
+            let header::Description { name: found, pattern, .. } = found;
+            return Err(AttachError::WrongSegment {
+                channel: name(),
+                found: found.clone(),
+                pattern: *pattern,
+            });
+        }
+        let text = schema.canonical();
+        let geometry = &found.geometry;
+        if found.schema != text {
+            return Err(AttachError::SchemaMismatch {
+                channel: name(),
+                channel_schema: found.schema.clone(),
+                channel_hash: found.layout_hash,
+                schema: text,
+                hash: schema.hash(),
+            });
+        }
+        let layout = (geometry.payload_size, u64::from(geometry.payload_align));
+        if layout != (schema.size as u64, schema.align as u64) {
+            return Err(self.refused(format!(
+                "it has {} bytes aligned to {} for a message of {} aligned to {}",
+                layout.0, layout.1, schema.size, schema.align
+            )));
+        }
+        let options = [
+            ("depth", channel.depth.map(u64::from), geometry.depth),
+            ("max_publishers", channel.max_publishers.map(u64::from), geometry.max_publishers),
+            ("max_subscribers", channel.max_subscribers.map(u64::from), geometry.max_subscribers),
+        ];
+        for (option, asked, found) in options {
+            if let Some(asked) = asked.filter(|asked| *asked != u64::from(found)) {
+                let found = found.into();
+                return Err(AttachError::GeometryMismatch {
+                    channel: name(),
+                    option,
+                    found,
+                    asked,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn cannot_open(&self, error: io::Error) -> AttachError {
@@ -268,49 +361,6 @@ impl Door {
     fn refused(&self, reason: impl Into<String>) -> AttachError {
         AttachError::NotAChannel { path: self.path.clone(), reason: reason.into() }
     }
-}
-
-/// Whether a segment is the one that this handle wants.
-fn agree(
-    channel: &Channel,
-    pattern: Pattern,
-    schema: &Schema,
-    found: &header::Description,
-) -> Result<(), AttachError> {
-    let name = || channel.name.clone();
-    if found.name != channel.name || found.pattern != pattern as u32 {
-        let header::Description { name: found, pattern, .. } = found;
-        return Err(AttachError::WrongSegment {
-            channel: name(),
-            found: found.clone(),
-            pattern: *pattern,
-        });
-    }
-    let text = schema.canonical();
-    let geometry = &found.geometry;
-    let same_layout = (schema.size as u64, schema.align as u64)
-        == (geometry.payload_size, geometry.payload_align.into());
-    if found.schema != text || !same_layout {
-        return Err(AttachError::SchemaMismatch {
-            channel: name(),
-            channel_schema: found.schema.clone(),
-            channel_hash: found.layout_hash,
-            schema: text,
-            hash: schema.hash(),
-        });
-    }
-    let options = [
-        ("depth", channel.depth.map(u64::from), geometry.depth),
-        ("max_publishers", channel.max_publishers.map(u64::from), geometry.max_publishers),
-        ("max_subscribers", channel.max_subscribers.map(u64::from), geometry.max_subscribers),
-    ];
-    for (option, asked, found) in options {
-        if let Some(asked) = asked.filter(|asked| *asked != u64::from(found)) {
-            let found = found.into();
-            return Err(AttachError::GeometryMismatch { channel: name(), option, found, asked });
-        }
-    }
-    Ok(())
 }
 
 fn no_room(error: io::Error, path: &Path, file: &File, needed: u64) -> AttachError {
@@ -386,8 +436,10 @@ fn file_name(name: &str, pattern: Pattern) -> Result<String, AttachError> {
 /// Everything before the rings is writable, rings are read-only until [`Mapping::protect_ring`].
 #[derive(Debug)]
 pub struct Mapping {
-    map: MmapRaw,
+    map: ManuallyDrop<MmapRaw>,
+    geometry: Geometry,
     file: FileId,
+    process: u32,
 }
 
 /// A file, whatever it is called: device and inode. Unique while it is open or mapped.
@@ -396,27 +448,32 @@ type FileId = (u64, u64);
 static MAPPINGS: LazyLock<Mutex<HashMap<FileId, Weak<Mapping>>>> = LazyLock::new(Mutex::default);
 
 impl Mapping {
-    fn of(file: &File, geometry: &Geometry) -> io::Result<Arc<Mapping>> {
+    /// `None`: it is mapped, and was by another geometry, so the header has changed since.
+    fn of(file: &File, geometry: &Geometry) -> io::Result<Option<Arc<Mapping>>> {
         let metadata = file.metadata()?;
         let id = (metadata.dev(), metadata.ino());
+        let process = std::process::id();
         let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mapping) = mappings.get(&id).and_then(Weak::upgrade) {
-            return Ok(mapping);
+        let known = mappings.get(&id).and_then(Weak::upgrade);
+        // A forked child has the entry of its parent, but not the memory.
+        if let Some(mapping) = known.filter(|mapping| mapping.process == process) {
+            return Ok((mapping.geometry == *geometry).then_some(mapping));
         }
         let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
         let len = usize::try_from(geometry.file_size).map_err(too_large)?;
         let rings = usize::try_from(geometry.rings_offset).map_err(too_large)?;
         let map = MmapOptions::new().len(len).map_raw(file)?;
-        let mapping = Mapping { map, file: id };
-        let start = mapping.start();
+        let start = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::InvalidData)?;
         // SAFETY: The whole mapping, which starts and ends at pages.
         unsafe { os::keep_from_children(start, len)? };
         // SAFETY: `rings_offset` is a multiple of the page size and smaller than the file; nobody
         // has stored anything there through this mapping, it is new.
         unsafe { os::protect(start.add(rings), len - rings, Access::Read)? };
-        let mapping = Arc::new(mapping);
+        // Only now: dropping a `Mapping` takes the lock that is held here.
+        let map = ManuallyDrop::new(map);
+        let mapping = Arc::new(Mapping { map, geometry: *geometry, file: id, process });
         mappings.insert(id, Arc::downgrade(&mapping));
-        Ok(mapping)
+        Ok(Some(mapping))
     }
 
     /// The first byte.
@@ -429,14 +486,10 @@ impl Mapping {
     /// # Safety
     ///
     /// With `Access::Read` no reference for writing into the ring is left.
-    pub unsafe fn protect_ring(
-        &self,
-        geometry: &Geometry,
-        ring: u32,
-        access: Access,
-    ) -> io::Result<()> {
-        let offset = geometry.ring_offset(ring) as usize;
-        let len = geometry.ring_stride as usize;
+    pub unsafe fn protect_ring(&self, ring: u32, access: Access) -> io::Result<()> {
+        let ring = ring.min(self.geometry.max_publishers - 1);
+        let offset = self.geometry.ring_offset(ring) as usize;
+        let len = self.geometry.ring_stride as usize;
         // SAFETY: Checked geometry: whole pages within the mapping. The rest the caller promises.
         unsafe { os::protect(self.start().add(offset), len, access) }
     }
@@ -444,11 +497,17 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // A forked child does not have this memory, and may have other memory in its place.
+            return;
+        }
         let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
         // Perhaps somebody has mapped it anew since the last handle went.
         if mappings.get(&self.file).is_some_and(|mapping| mapping.strong_count() == 0) {
             mappings.remove(&self.file);
         }
+        // SAFETY: Not used again: this is the end of the only owner.
+        unsafe { ManuallyDrop::drop(&mut self.map) };
     }
 }
 

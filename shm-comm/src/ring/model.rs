@@ -120,7 +120,7 @@ fn copying_reader() {
         let thread = thread::spawn(move || {
             for _ in 0..3 {
                 // The payload itself is not modelled: loom has no racy reads. Its word and meta are.
-                if let Some(peek) = process.reader.peek(&process.heap) {
+                if let Some(peek) = process.reader.peek(&process.heap, 0) {
                     if let Some(found) = process.reader.confirm(&process.heap, peek) {
                         process.received += 1;
                         process.missed += found.missed;
