@@ -655,27 +655,22 @@ struct Source {
 
 impl Source {
     #[inline(always)]
-    fn pin<T>(
-        &mut self,
-        seat: &Arc<Seat>,
-        spare: &mut Option<Arc<Seat>>,
-        cell: usize,
-    ) -> Option<Found<Held<T>>> {
+    fn pin<T>(&mut self, seat: &Arc<Seat>, cell: usize) -> Option<Found<Held<T>>> {
         let found = self.reader.next(&self.ring, seat.cell(cell))?;
-        Some(self.held(found, spare.take().unwrap_or_else(|| seat.clone()), cell))
+        Some(self.held(found, seat, cell))
     }
 
     fn newest<T>(&mut self, seat: &Arc<Seat>, cell: usize) -> Option<Found<Held<T>>> {
         let found = self.reader.newest(&self.ring, seat.cell(cell))?;
-        Some(self.held(found, seat.clone(), cell))
+        Some(self.held(found, seat, cell))
     }
 
     #[inline(always)]
-    fn held<T>(&self, found: Found<Pin>, seat: Arc<Seat>, cell: usize) -> Found<Held<T>> {
+    fn held<T>(&self, found: Found<Pin>, seat: &Arc<Seat>, cell: usize) -> Found<Held<T>> {
         hand_over();
         found.map(|pin| {
             let message = self.ring.payload(pin.position()).cast();
-            let place = Where::Pinned { message, pin: Some(pin), cell, seat };
+            let place = Where::Pinned { message, pin: Some(pin), cell, seat: seat.clone() };
             Held { place, inline: MaybeUninit::uninit() }
         })
     }
@@ -701,8 +696,6 @@ pub type Received<T> = (Found<Held<T>>, u32);
 #[derive(Debug)]
 pub struct Input<T> {
     seat: Arc<Seat>,
-    /// For the next sample, see [`Input::get_ready`].
-    spare: Option<Arc<Seat>>,
     sources: Vec<Source>,
     /// The rings that are among the sources.
     known: u64,
@@ -750,7 +743,6 @@ impl<T: ShmMessage> Input<T> {
 
         let mut input = Input {
             seat: Arc::new(Seat { control, id, segment }),
-            spare: None,
             sources: Vec::new(),
             known: 0,
             turn: 0,
@@ -800,13 +792,6 @@ impl<T: ShmMessage> Input<T> {
             || self.new_rings()
     }
 
-    /// Does what it can for the next message, while there is none.
-    pub fn get_ready(&mut self) {
-        if !self.copies && self.spare.is_none() {
-            self.spare = Some(self.seat.clone());
-        }
-    }
-
     /// A cell for a pin.
     #[inline(always)]
     fn free_cell(&self) -> Result<usize, RecvError> {
@@ -833,11 +818,7 @@ impl<T: ShmMessage> Input<T> {
         for step in 0..self.sources.len() {
             let number = self.in_turn(step);
             let source = &mut self.sources[number];
-            let found = if self.copies {
-                source.copy()
-            } else {
-                source.pin(&self.seat, &mut self.spare, cell)
-            };
+            let found = if self.copies { source.copy() } else { source.pin(&self.seat, cell) };
             if let Some(found) = found {
                 return self.receive(number, found).map(Some);
             }

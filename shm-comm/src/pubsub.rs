@@ -459,8 +459,7 @@ impl<T: ShmMessage> Subscriber<T> {
 
     /// Waits for news, or for a position to pass.
     #[cold]
-    fn wait(&mut self, patience: &mut Patience) -> Waited {
-        self.input.get_ready();
+    fn wait(&self, patience: &mut Patience) -> Waited {
         let deadline = patience.deadline();
         if patience.is_futile() {
             if self.waiter.take_interrupt() {

@@ -514,6 +514,7 @@ impl Drop for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ShmMessage;
 
     #[test]
     fn every_name_is_one_file_and_no_two_share_one() {
@@ -536,5 +537,56 @@ mod tests {
         );
         assert!(file_name(&"x".repeat(248), Pattern::PubSub).is_ok());
         assert!(file_name(&"/".repeat(83), Pattern::PubSub).is_err());
+    }
+
+    fn numbers(root: &Path) -> Result<Segment, AttachError> {
+        let channel = Channel::new("numbers").root(root);
+        Segment::attach(&channel, Pattern::PubSub, u64::SCHEMA)
+    }
+
+    #[test]
+    fn a_header_that_changes_while_it_is_mapped_is_refused() {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let segment = numbers(root.path()).unwrap();
+        // Larger, and right in itself.
+        let channel = Channel::new("numbers").depth(1000);
+        let geometry = Geometry::plan(&channel, u64::SCHEMA, 100, os::page_size()).unwrap();
+        let bytes = header::write(Pattern::PubSub, "numbers", u64::SCHEMA, &geometry);
+        segment.file().set_len(geometry.file_size).unwrap();
+        segment.file().write_all_at(&bytes, 0).unwrap();
+        let error = numbers(root.path()).unwrap_err().to_string();
+        assert!(error.ends_with("its header is not the one that this process has seen"), "{error}");
+    }
+
+    #[test]
+    fn who_cannot_attach_leaves_nothing() {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let files = || std::fs::read_dir(root.path()).unwrap().count();
+        // More than there are addresses.
+        let huge = Schema { size: 1 << 40, ..*u64::SCHEMA };
+        let channel = Channel::new("huge").root(root.path()).depth(1 << 16).max_publishers(64);
+        let error = Segment::attach(&channel, Pattern::PubSub, &huge).unwrap_err();
+        assert!(matches!(error, AttachError::Os { .. } | AttachError::TooLarge { .. }), "{error}");
+        assert_eq!(files(), 0);
+
+        // The last member leaves while somebody with another type is about to be refused.
+        let segment = numbers(root.path()).unwrap();
+        let channel = Channel::new("numbers").root(root.path());
+        Segment::attach(&channel, Pattern::PubSub, i64::SCHEMA).unwrap_err();
+        assert_eq!(files(), 1);
+        drop(segment);
+        assert_eq!(files(), 0);
+    }
+
+    #[test]
+    fn a_schema_that_is_too_long_is_refused_before_there_is_a_file() {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let name: &'static str = Box::leak("x".repeat(70_000).into_boxed_str());
+        let kind = crate::schema::Kind::Struct { name, fields: &[] };
+        let schema = Schema { size: 0, align: 1, kind };
+        let channel = Channel::new("long").root(root.path());
+        let error = Segment::attach(&channel, Pattern::PubSub, &schema).unwrap_err();
+        assert!(matches!(error, AttachError::SchemaTooLong { len: 70_005, .. }), "{error}");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }

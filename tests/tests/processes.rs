@@ -228,6 +228,34 @@ fn nothing_is_lost(root: &Root, mut subscriber: Subscriber<Numbered>) {
     assert_eq!(root.files(), 0);
 }
 
+/// However slowly it publishes, and though nobody comes who would find the dead one.
+#[test]
+fn a_publisher_finds_that_a_holder_is_dead_and_uses_its_slot_again() {
+    let root = Root::new();
+    let mut publisher =
+        Publisher::<Numbered>::new(root.channel().depth(8).max_subscribers(1)).unwrap();
+    let peer = Peer::start(&root, "hold", 0);
+    assert!(publisher.wait_for_subscribers(1, SOON).unwrap());
+    publisher.send(&Numbered::new(0)).unwrap();
+    let mut skipped_in_a_lap = || {
+        let before = publisher.stats().skipped_slots;
+        for _ in 0..32 {
+            let number = publisher.stats().published;
+            publisher.send(&Numbered::new(number)).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        publisher.stats().skipped_slots - before
+    };
+    let end = Instant::now() + SOON;
+    while skipped_in_a_lap() == 0 {
+        assert!(Instant::now() < end, "it does not hold the message");
+    }
+    peer.kill();
+    while skipped_in_a_lap() > 0 {
+        assert!(Instant::now() < end, "the slot of the dead one is lost");
+    }
+}
+
 /// Killed while they create, attach, detach and remove, with nobody who stays: there is never a
 /// channel that nobody can use.
 #[test]

@@ -177,3 +177,70 @@ fn garbage_in_words_ends_in_nothing_and_in_time() {
         }
     }
 }
+
+#[test]
+fn a_claim_without_preparation_passes_what_is_held() {
+    let (heap, mut writer) = ring(32, 1);
+    let mut reader = Reader::at_first(&heap);
+    publish(&heap, &mut writer, 0);
+    publish(&heap, &mut writer, 1);
+    let kept = [heap.cell(0, 0), heap.cell(0, 1)];
+    let held = kept.map(|cell| reader.next(&heap, cell).unwrap());
+    for i in 2..200 {
+        let claim = writer.claim(&heap).unwrap();
+        heap.write(claim.position(), i);
+        writer.publish(&heap, claim); // and no `prepare`
+        for (number, found) in (0..).zip(&held) {
+            assert_eq!(heap.read(found.right.position()), number);
+        }
+    }
+    for (found, cell) in held.into_iter().zip(kept) {
+        found.right.release(cell);
+    }
+}
+
+#[test]
+fn who_starts_with_the_oldest_has_missed_nothing_before() {
+    for published in 0..200 {
+        let (heap, mut writer) = ring(64, 1);
+        for i in 0..published {
+            publish(&heap, &mut writer, i);
+        }
+        let mut reader = Reader::at_oldest(&heap);
+        if let Some((_, sequence, missed)) = receive(&heap, &mut reader) {
+            assert_eq!(missed, 0, "{published} published, starts with {sequence}");
+        }
+    }
+}
+
+#[test]
+fn a_copying_reader_that_is_lapped_at_every_copy_gets_nearer_to_the_newest() {
+    let (heap, mut writer) = ring(8, 1);
+    let mut reader = Reader::at_first(&heap);
+    let mut copied = 0;
+    for _ in 0..100 {
+        for attempt in 0..ATTEMPTS {
+            let Some(peek) = reader.peek(&heap, attempt) else { break };
+            // The writer publishes twice while the copy is made.
+            publish(&heap, &mut writer, 0);
+            publish(&heap, &mut writer, 0);
+            if reader.confirm(&heap, peek).is_some() {
+                copied += 1;
+                break;
+            }
+        }
+        publish(&heap, &mut writer, 0);
+    }
+    assert!(copied >= 99, "{copied} of 100");
+}
+
+#[test]
+fn counts_made_of_garbage_do_not_overflow() {
+    let (heap, mut writer) = ring(8, 1);
+    let mut reader = Reader::at_first(&heap);
+    for i in 0..1000 {
+        publish(&heap, &mut writer, i);
+        heap.meta(writer.next - 1).store(if i % 2 == 0 { 0 } else { u64::MAX }, Ordering::Relaxed);
+        receive(&heap, &mut reader);
+    }
+}

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let result = match role.as_str() {
         "publish" => publish(&channel, number),
         "subscribe" => subscribe(&channel, number),
+        "hold" => hold(&channel),
         "churn" => churn(&channel, number),
         "publish-without-system-calls" => publish_without_system_calls(&channel, number),
         _ => Err(format!("no role {role}").into()),
@@ -61,6 +62,16 @@ fn subscribe(channel: &Channel, hold: u64) -> Result<()> {
     let options = SubscriberOptions::new().max_held(hold as u8 + 1).wait(wait);
     let mut subscriber = Subscriber::<Numbered>::with(channel, options)?;
     Ok(Ledger::default().read(&mut subscriber, hold as usize, || false)?)
+}
+
+/// Receives one message and keeps it until killed.
+fn hold(channel: &Channel) -> Result<()> {
+    let mut subscriber = Subscriber::<Numbered>::new(channel)?;
+    let sample = subscriber.recv()?;
+    loop {
+        sample.check()?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Attaches and detaches, again and again.
