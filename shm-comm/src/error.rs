@@ -10,7 +10,8 @@ use crate::message::Invalid;
 #[non_exhaustive]
 pub enum AttachError {
     /// The name cannot be one. Choose another: any UTF-8 without NUL, not empty, that takes at most
-    /// 255 bytes as a file name (`/`, `%`, control characters and a leading dot take three each).
+    /// 255 bytes as a file name, `.pubsub` included (`/`, `%`, control characters and a leading dot
+    /// take three each).
     #[error("channel name {name:?} {reason}")]
     BadName {
         /// The name as given.
@@ -73,8 +74,9 @@ pub enum AttachError {
     },
     /// The channel carries messages of another type. Use the same type on both sides.
     #[error(
-        "channel {channel:?} carries another type (layout hash {channel_hash:#018x}) than this \
-         program's (layout hash {hash:#018x}): the channel has {channel_schema}, you have {schema}"
+        "channel {channel:?} carries another type than this program's:\n  \
+         the channel has {channel_schema} (layout hash {channel_hash:#018x})\n  \
+         you have        {schema} (layout hash {hash:#018x})"
     )]
     SchemaMismatch {
         /// The channel's name.
@@ -114,14 +116,14 @@ pub enum AttachError {
     /// The file system has no room. Make room, or use a smaller depth or message; a container often
     /// has a `/dev/shm` of 64 MiB only.
     #[error(
-        "no room for {needed} bytes more in {}{}",
+        "no room for another {needed} bytes in {}{}",
         path.display(),
         file_system.map(|size| format!(", on a file system of {size} bytes")).unwrap_or_default()
     )]
     NoSpace {
         /// The segment.
         path: PathBuf,
-        /// Bytes that could not be had.
+        /// Bytes that were asked for, by one ring or for the fixed part of the segment.
         needed: u64,
         /// Bytes of the whole file system, where that can be told.
         file_system: Option<u64>,
@@ -134,7 +136,7 @@ pub enum AttachError {
     },
     /// All places are taken by live processes. Close some, or set the option of that name higher
     /// when the channel is made.
-    #[error("channel {channel:?} has {max} {kind} already, and no room for more")]
+    #[error("channel {channel:?} has {max} {kind} already, and no room for more (max_{kind})")]
     TooManyParticipants {
         /// The channel's name.
         channel: String,
@@ -145,7 +147,7 @@ pub enum AttachError {
     },
     /// The root folder cannot be trusted with channels. Use one that is yours and that nobody else
     /// may write to.
-    #[error("root folder {} {reason}", path.display())]
+    #[error("root folder {path:?} {reason}")]
     UnsafeRoot {
         /// The folder.
         path: PathBuf,
@@ -177,7 +179,7 @@ pub enum LoanError {
     /// Readers hold every slot. Drop samples earlier, or make the channel with a larger
     /// [`depth`](crate::Channel::depth).
     #[error(
-        "channel {channel:?}: all {slots} slots are held, by {}",
+        "channel {channel:?}: all {slots} slots are held (one perhaps by several), by {}",
         holders.iter().map(Holder::to_string).collect::<Vec<_>>().join(", ")
     )]
     AllSlotsHeld {
@@ -225,7 +227,7 @@ pub enum RecvError {
     },
     /// This subscriber holds as many samples as it may. Drop one, or ask for a larger
     /// [`max_held`](crate::SubscriberOptions::max_held). Nothing is lost by this call.
-    #[error("channel {channel:?}: {max_held} samples are held, and no more may be")]
+    #[error("channel {channel:?}: no more samples may be held than {max_held} (max_held)")]
     TooManySamples {
         /// The channel's name.
         channel: String,
@@ -233,7 +235,7 @@ pub enum RecvError {
         max_held: u8,
     },
     /// An [`Interrupter`](crate::Interrupter) was used.
-    #[error("interrupted")]
+    #[error("interrupted, by the subscriber's interrupter")]
     Interrupted,
 }
 

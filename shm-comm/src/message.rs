@@ -19,6 +19,7 @@ use crate::schema::{Kind, Primitive, Schema};
     message = "`{Self}` cannot be a message, nor a field of one",
     label = "not plain data with a known layout",
     note = "a struct of numbers, arrays and other messages can: put `#[derive(ShmMessage)] #[repr(C)]` on it",
+    note = "an enum without fields can: put `#[derive(ShmMessage)] #[repr(u8)]` on it",
     note = "what is behind a pointer (`String`, `Vec`, `Box`, `&T`) cannot: use an array `[T; N]`"
 )]
 pub unsafe trait ShmMessage: Send + Sync + 'static {

@@ -15,6 +15,7 @@ use std::time::Duration;
 /// let poses = Channel::new("robot/pose").depth(256);
 /// # drop(poses);
 /// ```
+#[must_use = "a channel is opened by a publisher or a subscriber"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     pub(crate) name: String,
@@ -36,9 +37,12 @@ impl Channel {
         }
     }
 
-    /// The folder in which the channel's file is. It is made if it is not there, and must be this
-    /// user's and closed to others. Default: the environment variable `SHM_COMM_ROOT`, or else
-    /// `/dev/shm/shm-comm-<user id>`.
+    /// The folder in which the channel's file is. It is made if it is not there, with its parents,
+    /// and must be this user's, with no write access for others. Default: the environment variable
+    /// `SHM_COMM_ROOT` if it is set and not empty, or else `/dev/shm/shm-comm-<user id>`.
+    ///
+    /// Two programs meet in one folder only, so give an absolute path: a relative one depends on
+    /// where each was started.
     ///
     /// It should be on a tmpfs. On a disk everything works, and the disk is busy.
     pub fn root(mut self, folder: impl Into<PathBuf>) -> Channel {
@@ -49,6 +53,11 @@ impl Channel {
     /// How many messages of each publisher a subscriber may fall behind before it misses some, at
     /// least, while nobody holds samples. 1 to 65536. Default: 64, for messages above 16 KiB less
     /// (a mebibyte of them), never below 8.
+    ///
+    /// A publisher's ring has more slots: room for what up to 8 subscribers (fewer with a lower
+    /// [`max_subscribers`](Self::max_subscribers)) may hold by default, rounded up to a power of two.
+    /// All of it is allocated when the publisher opens: 16 KiB for 64 bytes, 100 MB for a full-HD
+    /// image of 6.2 MB, or 25 MB with `depth(1).max_subscribers(1)`.
     pub fn depth(mut self, slots: u32) -> Channel {
         self.depth = Some(slots);
         self
@@ -61,7 +70,8 @@ impl Channel {
         self
     }
 
-    /// How many subscribers there can be at a time. 1 to 64, default 64. Each place takes 192 bytes.
+    /// How many subscribers there can be at a time. 1 to 64, default 64. Each place takes 192 bytes;
+    /// fewer than 8 also mean fewer slots, see [`depth`](Self::depth).
     pub fn max_subscribers(mut self, n: u16) -> Channel {
         self.max_subscribers = Some(n);
         self
@@ -76,6 +86,12 @@ impl From<&str> for Channel {
 
 impl From<String> for Channel {
     fn from(name: String) -> Channel {
+        Channel::new(name)
+    }
+}
+
+impl From<&String> for Channel {
+    fn from(name: &String) -> Channel {
         Channel::new(name)
     }
 }
@@ -120,7 +136,8 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Read {
-    /// What measures best. Today that is `Pinned` for every size.
+    /// The library's choice: today `Pinned` for every size. (Up to 48 bytes `Copied` is somewhat
+    /// faster, but counts no samples.)
     #[default]
     Auto,
     /// In place. The slot is held until the sample is dropped.
@@ -131,6 +148,8 @@ pub enum Read {
 }
 
 /// What a publisher may choose.
+#[must_use = "options do nothing until a publisher is opened with them"]
+#[non_exhaustive]
 #[derive(Clone, Debug, Default)]
 pub struct PublisherOptions {}
 
@@ -142,6 +161,7 @@ impl PublisherOptions {
 }
 
 /// What a subscriber may choose.
+#[must_use = "options do nothing until a subscriber is opened with them"]
 #[derive(Clone, Debug, Default)]
 pub struct SubscriberOptions {
     pub(crate) wait: Wait,

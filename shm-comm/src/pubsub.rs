@@ -110,6 +110,8 @@ impl<T: ShmMessage> Publisher<T> {
     /// Waits until at least `n` subscribers are there, and says whether they came in time. What is
     /// published after that reaches all of them.
     ///
+    /// It cannot be interrupted: to stop early, wait in short steps.
+    ///
     /// # Errors
     ///
     /// None today.
@@ -176,6 +178,9 @@ pub struct LoanUninit<'p, T: ShmMessage> {
 
 impl<'p, T: ShmMessage> LoanUninit<'p, T> {
     /// Writes the message and publishes it.
+    ///
+    /// The value passes over the stack. For messages of megabytes fill the slot in place:
+    /// [`zeroed`](Self::zeroed), [`reused`](Self::reused), [`as_mut_ptr`](Self::as_mut_ptr).
     #[inline]
     pub fn write(mut self, value: T) {
         self.slot.memory().write(value);
@@ -209,7 +214,9 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
         const {
             assert!(T::ZERO_IS_VALID, "{}", Self::NO_ZERO.as_str());
         }
-        *self.slot.memory() = MaybeUninit::zeroed();
+        // In place: a message of megabytes does not fit the stack.
+        // SAFETY: The slot has room for one `T`.
+        unsafe { self.slot.memory().as_mut_ptr().write_bytes(0, 1) };
         Loan { slot: self.slot }
     }
 
@@ -398,7 +405,8 @@ impl<T: ShmMessage> Subscriber<T> {
     ///
     /// # Errors
     ///
-    /// As for [`try_recv`](Self::try_recv).
+    /// As for [`try_recv`](Self::try_recv). A newest message that is not valid is reported each time,
+    /// until there is a newer one.
     pub fn latest(&mut self) -> Result<Option<Sample<T>>, RecvError> {
         Ok(self.input.latest()?.map(Sample::from))
     }
@@ -522,7 +530,8 @@ impl<T: ShmMessage> fmt::Debug for Subscriber<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriberStats {
-    /// Messages received.
+    /// Messages that were handed out, or were not valid. [`Subscriber::latest`] counts a message
+    /// each time that it returns it; what it jumps over is in neither number.
     pub received: u64,
     /// Messages that were overwritten before they were read, as far as received ones have told.
     pub missed: u64,
@@ -549,6 +558,7 @@ fn wait_for_participants(
 }
 
 /// The messages of a subscriber, see [`Subscriber::iter`].
+#[must_use = "an iterator does nothing until it is asked for messages"]
 #[derive(Debug)]
 pub struct Iter<'s, T: ShmMessage> {
     subscriber: &'s mut Subscriber<T>,

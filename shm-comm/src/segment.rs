@@ -380,7 +380,18 @@ fn root(channel: &Channel) -> PathBuf {
 
 fn open_root(path: &Path) -> Result<File, AttachError> {
     let unsafe_root = |reason: String| AttachError::UnsafeRoot { path: path.to_owned(), reason };
-    os::create_folder(path).map_err(|error| unsafe_root(format!("cannot be made: {error}")))?;
+    if path.as_os_str().is_empty() {
+        return Err(unsafe_root("is an empty path".to_owned()));
+    }
+    if let Err(error) = os::create_folder(path) {
+        return Err(unsafe_root(match std::fs::symlink_metadata(path) {
+            Ok(_) => "is not a folder".to_owned(),
+            Err(_) => format!("cannot be made: {error}"),
+        }));
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(unsafe_root("is a symbolic link".to_owned()));
+    }
     let folder =
         os::open_folder(path).map_err(|error| unsafe_root(format!("cannot be opened: {error}")))?;
     let metadata =

@@ -179,6 +179,7 @@ mod blocking {
     /// # Ok(())
     /// # }
     /// ```
+    #[must_use = "an interrupter ends a call when it is used"]
     #[derive(Clone)]
     pub struct Interrupter {
         flag: Arc<AtomicU32>,

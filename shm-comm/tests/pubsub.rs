@@ -117,6 +117,23 @@ fn a_reused_loan_has_what_an_older_message_left() {
 }
 
 #[test]
+fn a_large_message_does_not_pass_over_the_stack() {
+    let root = Root::new();
+    let channel = root.channel().depth(1).max_subscribers(1);
+    let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
+        let mut publisher = Publisher::<[u8; 4 << 20]>::new(&channel).unwrap();
+        let mut subscriber = Subscriber::<[u8; 4 << 20]>::new(&channel).unwrap();
+        let mut loan = publisher.loan().unwrap().zeroed();
+        loan[4_000_000] = 7;
+        loan.send();
+        publisher.loan().unwrap().reused().send();
+        let sample = subscriber.recv().unwrap();
+        assert_eq!((sample[0], sample[4_000_000]), (0, 7));
+    });
+    thread.unwrap().join().unwrap();
+}
+
+#[test]
 fn a_loan_that_is_dropped_publishes_nothing() {
     let root = Root::new();
     let mut publisher = root.publisher();
@@ -162,7 +179,10 @@ fn one_sample_more_than_may_be_held_is_an_error_and_loses_nothing() {
     for _ in 0..3 {
         let error = subscriber.recv().unwrap_err();
         assert!(matches!(error, RecvError::TooManySamples { max_held: 2, .. }), "{error}");
-        assert!(error.to_string().contains("2 samples are held"), "{error}");
+        assert!(
+            error.to_string().ends_with("no more samples may be held than 2 (max_held)"),
+            "{error}"
+        );
         assert!(subscriber.try_recv().is_err());
         assert!(subscriber.latest().is_err());
     }
@@ -385,7 +405,7 @@ fn there_is_room_for_8_publishers_and_64_subscribers_and_a_clear_end() {
     let error = Publisher::<u64>::new(root.channel()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "channel \"test/channel\" has 8 publishers already, and no room for more"
+        "channel \"test/channel\" has 8 publishers already, and no room for more (max_publishers)"
     );
     let error = Subscriber::<u64>::new(root.channel()).unwrap_err();
     assert!(matches!(error, AttachError::TooManyParticipants { kind: "subscribers", max: 64, .. }));
@@ -426,7 +446,10 @@ fn when_all_slots_are_held_the_loan_says_by_whom() {
     assert_eq!(holders[0].pid, pid);
     assert_eq!(
         error.to_string(),
-        format!("channel \"test/channel\": all 8 slots are held, by subscriber 0 (pid {pid}): 8")
+        format!(
+            "channel \"test/channel\": all 8 slots are held (one perhaps by several), \
+             by subscriber 0 (pid {pid}): 8"
+        )
     );
     drop(held);
     publisher.send(&77).unwrap();
@@ -466,7 +489,8 @@ fn another_type_is_refused_with_both_layouts() {
     let error = Subscriber::<i64>::new(root.channel()).unwrap_err();
     assert!(matches!(error, AttachError::SchemaMismatch { .. }));
     let text = error.to_string();
-    assert!(text.contains("the channel has u64, you have i64"), "{text}");
+    assert!(text.contains("\n  the channel has u64 (layout hash 0x"), "{text}");
+    assert!(text.contains("\n  you have        i64 (layout hash 0x"), "{text}");
     assert!(Subscriber::<[u64; 1]>::new(root.channel()).is_err());
     assert!(Subscriber::<u64>::new(root.channel()).is_ok());
 }
