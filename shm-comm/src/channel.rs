@@ -703,6 +703,8 @@ pub struct Input<T> {
     turn: usize,
     max_held: u8,
     copies: bool,
+    /// A pin on the next message, made while waiting for it: source, cell and pin.
+    expected: Option<(usize, usize, Pin)>,
     received: u64,
     missed: u64,
     channel: String,
@@ -748,6 +750,7 @@ impl<T: ShmMessage> Input<T> {
             turn: 0,
             max_held,
             copies: options.read == Read::Copied,
+            expected: None,
             received: 0,
             missed: 0,
             channel: name(),
@@ -792,6 +795,40 @@ impl<T: ShmMessage> Input<T> {
             || self.new_rings()
     }
 
+    /// Pins the next message in advance, for somebody who is about to wait for it. With several
+    /// publishers it is not known whose it will be.
+    pub fn expect(&mut self) {
+        let [source] = &self.sources[..] else { return };
+        if self.copies || self.expected.is_some() {
+            return;
+        }
+        if let Ok(cell) = self.free_cell() {
+            let pin = source.reader.expect(&source.ring, self.seat.cell(cell));
+            self.expected = pin.map(|pin| (0, cell, pin));
+        }
+    }
+
+    /// Gives up a pin that was made in advance. Whoever stops waiting holds nothing.
+    pub fn forget_expected(&mut self) {
+        if let Some((_, cell, pin)) = self.expected.take() {
+            pin.release(self.seat.cell(cell));
+        }
+    }
+
+    /// The message that was expected; or gives up expecting it.
+    #[inline(always)]
+    fn take_expected(&mut self) -> Option<(usize, Found<Held<T>>)> {
+        let (number, cell, pin) = self.expected.take()?;
+        let source = &mut self.sources[number];
+        match source.reader.next_expected(&source.ring, pin) {
+            Ok(found) => Some((number, source.held(found, &self.seat, cell))),
+            Err(pin) => {
+                pin.release(self.seat.cell(cell));
+                None
+            }
+        }
+    }
+
     /// A cell for a pin.
     #[inline(always)]
     fn free_cell(&self) -> Result<usize, RecvError> {
@@ -811,6 +848,9 @@ impl<T: ShmMessage> Input<T> {
     /// The next message of any publisher, each in its turn.
     #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Received<T>>, RecvError> {
+        if let Some((number, found)) = self.take_expected() {
+            return self.receive(number, found).map(Some);
+        }
         if self.new_rings() {
             self.adopt(Reader::at_first);
         }

@@ -457,17 +457,22 @@ impl<T: ShmMessage> Subscriber<T> {
                 return Ok(Some(Sample::from(received)));
             }
             // Only says whether to look again: the message itself comes out above, in registers.
-            match self.wait(&mut patience) {
-                Waited::Ready => (),
-                Waited::TimedOut => return Ok(None),
-                Waited::Interrupted => return Err(RecvError::Interrupted),
+            let waited = self.wait(&mut patience);
+            if waited == Waited::Ready {
+                continue;
             }
+            self.input.forget_expected();
+            return match waited {
+                Waited::Interrupted => Err(RecvError::Interrupted),
+                _ => Ok(None),
+            };
         }
     }
 
     /// Waits for news, or for a position to pass.
     #[cold]
-    fn wait(&self, patience: &mut Patience) -> Waited {
+    fn wait(&mut self, patience: &mut Patience) -> Waited {
+        self.input.expect();
         let deadline = patience.deadline();
         if patience.is_futile() {
             if self.waiter.take_interrupt() {

@@ -30,6 +30,9 @@
 //! | E | `Writer::claim_batch`: word = `BUSY(p)` (Release) | `Reader::next`: word (Acquire) | the head that a lapped reader needs |
 //! | F | whoever stores a slot's [`Meta`] (Release), having stored or seen its `BUSY` | who reads it (Acquire) and *then* the word again | that it belongs to another position than the reader's |
 //!
+//! A reader that waits may pin the slot of the next message while it is `BUSY`, in advance: see
+//! [`Reader::expect`]. Then its one look at the word is both looks of edge C.
+//!
 //! A pin overwrites no other pin (its cell was seen empty with Acquire by the one thread that fills
 //! it), and its store is at least Release, so that a re-used cell does not hide edge B of its last use.
 //!
@@ -445,6 +448,12 @@ pub fn batch_of(slots: u64) -> u64 {
     (slots / 8).clamp(1, 64)
 }
 
+/// The slot that serves a position.
+#[inline(always)]
+fn slot_of(memory: &impl Memory, position: u64) -> u32 {
+    (position & (memory.slots() - 1)) as u32
+}
+
 /// The head as a reader sees it, whatever is in its place. Edge D.
 fn head(memory: &impl Memory) -> u64 {
     memory.head().load(Ordering::Acquire).clamp(memory.slots(), MAX_POSITION)
@@ -529,6 +538,39 @@ impl Reader {
             }
         }
         None
+    }
+
+    /// Pins the slot of the message that comes next *before* it comes, if the writer has claimed it
+    /// already; then [`next_expected`](Self::next_expected) takes it without a fence on its way.
+    ///
+    /// Only a slot that is `BUSY` for our position: pinned earlier, it would be skipped.
+    pub fn expect(&self, memory: &impl Memory, cell: &AtomicU32) -> Option<Pin> {
+        let position = self.position;
+        if Word(memory.word(position).load(Ordering::Acquire)) != Word::busy(position) {
+            return None;
+        }
+        cell.store_first(PinWord::new(memory.ring(), slot_of(memory, position)).0); // Edge C.
+        Some(Pin { position })
+    }
+
+    /// The message for which `pin` was made in advance; or the pin back, if it is not there (yet).
+    ///
+    /// The pin came before the look at the word, so that look is also the second one of edge C:
+    /// `READY` for our position means that no later claim has missed the pin.
+    #[inline(always)]
+    pub fn next_expected(&mut self, memory: &impl Memory, pin: Pin) -> Result<Found<Pin>, Pin> {
+        let position = pin.position;
+        let ready = |word: u64| Word(word) == Word::ready(position);
+        if !ready(memory.word(position).load_after()) || position != self.position {
+            return Err(pin); // Edges A, C.
+        }
+        memory.expect_read(position);
+        // The payload is ours. Not so the meta: a writer that comes round skips the slot, and says so.
+        let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
+        if !ready(memory.word(position).load(Ordering::Acquire)) {
+            return Err(pin);
+        }
+        Ok(self.account(memory, pin, position, meta))
     }
 
     /// Pins the newest message that is still there, read before or not. What was not read before
@@ -629,9 +671,8 @@ impl Reader {
         position: u64,
         word: Word,
     ) -> Option<Found<Pin>> {
-        let slot = (position & (memory.slots() - 1)) as u32;
         memory.expect_read(position);
-        cell.store_first(PinWord::new(memory.ring(), slot).0); // Edge C.
+        cell.store_first(PinWord::new(memory.ring(), slot_of(memory, position)).0); // Edge C.
         let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
         let pin = Pin { position };
         if Word(memory.word(position).load_after()) != word {

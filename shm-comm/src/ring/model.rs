@@ -54,13 +54,27 @@ impl Process {
     fn receive(&mut self) {
         let cell = self.heap.cell(self.id, 0);
         if let Some(found) = self.reader.next(&self.heap, cell) {
-            let number = self.heap.read(found.right.position());
-            assert_eq!(number, found.sequence, "torn, or another message");
-            self.received += 1;
-            self.missed += found.missed;
-            assert_eq!(self.received + self.missed, number + 1, "the missed ones are counted");
-            found.right.release(cell);
+            self.enter(found);
         }
+    }
+
+    /// The same, with a pin that was made before the message.
+    fn receive_expected(&mut self) {
+        let cell = self.heap.cell(self.id, 0);
+        let Some(pin) = self.reader.expect(&self.heap, cell) else { return self.receive() };
+        match self.reader.next_expected(&self.heap, pin) {
+            Ok(found) => self.enter(found),
+            Err(pin) => pin.release(cell),
+        }
+    }
+
+    fn enter(&mut self, found: Found<Pin>) {
+        let number = self.heap.read(found.right.position());
+        assert_eq!(number, found.sequence, "torn, or another message");
+        self.received += 1;
+        self.missed += found.missed;
+        assert_eq!(self.received + self.missed, number + 1, "the missed ones are counted");
+        found.right.release(self.heap.cell(self.id, 0));
     }
 
     /// With the writer at rest, everything that is left is read.
@@ -109,6 +123,59 @@ fn one_reader_four_slots() {
 #[test]
 fn two_readers() {
     explore(1, || plain(2, 2, 3, 2, false));
+}
+
+/// A reader that pins in advance.
+fn expecting() {
+    let heap = ring(2, 1, false);
+    let mut process = Process::new(&heap, 0);
+    let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+    writer.prepare(&heap); // So that there is something to expect.
+    let reader = thread::spawn(move || {
+        process.receive_expected();
+        process.receive_expected();
+        process
+    });
+    for _ in 0..3 {
+        publish(&heap, &mut writer);
+    }
+    reader.join().unwrap().drain(3);
+}
+
+#[test]
+fn expecting_reader() {
+    explore(3, expecting);
+}
+
+#[test]
+#[should_panic]
+fn broken_expecting_without_fences() {
+    without(Break::Fences, || explore(3, expecting));
+}
+
+/// Its slot is skipped when the writer dies and its successor scans again; nobody is stuck.
+#[test]
+fn expecting_reader_and_a_killed_owner() {
+    for at in 0..30 {
+        explore(1, move || {
+            let heap = ring(2, 1, false);
+            let mut process = Process::new(&heap, 0);
+            let reader = thread::spawn(move || {
+                process.receive_expected();
+                process.receive_expected();
+                process
+            });
+            let mine = heap.killed_after(at);
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let mut writer = Writer::take_over(&mine, 1).expect("a sound ring");
+                publish(&mine, &mut writer);
+            }));
+            let mut writer = Writer::take_over(&heap, 2).expect("a sound ring");
+            publish(&heap, &mut writer);
+            let mut process = reader.join().unwrap();
+            process.drain(writer.published(&heap));
+        });
+    }
 }
 
 /// A reader that copies: what it confirms was one message, and its count is exact.
