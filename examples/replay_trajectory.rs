@@ -20,9 +20,9 @@ mod tum;
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io::{BufRead, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,7 +136,13 @@ fn replay(options: &Options, trajectory: &[Entry]) -> Result<ExitCode, Box<dyn E
         .recursive(true)
         .mode(0o700)
         .create(&root)
-        .and_then(|()| tempfile::Builder::new().prefix("shm-comm-replay-").tempdir_in(&root))
+        .and_then(|()| {
+            // Ours alone, whatever the umask says: the library insists on it.
+            let mut folder = tempfile::Builder::new();
+            let folder =
+                folder.prefix("shm-comm-replay-").permissions(Permissions::from_mode(0o700));
+            folder.tempdir_in(&root)
+        })
         .map_err(|error| format!("no folder for the channel in {}: {error}", root.display()))?;
 
     let mut exit = ExitCode::SUCCESS;

@@ -2,6 +2,7 @@
 //!
 //! Each test has a root folder of its own, in which nothing may be left at its end.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,9 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn root() -> TempDir {
-    tempfile::Builder::new().prefix("shm-comm-test-").tempdir_in("/dev/shm").unwrap()
+    let mut root = tempfile::Builder::new();
+    root.prefix("shm-comm-test-").permissions(Permissions::from_mode(0o700)); // whatever the umask
+    root.tempdir_in("/dev/shm").unwrap()
 }
 
 fn assert_empty(root: &TempDir) {
