@@ -2,6 +2,8 @@
 //!
 //! `pose_publisher` publishes them. Start as many of either as you like, in any order.
 
+use std::io::Write;
+
 use shm_comm::Subscriber;
 use shm_comm_schemas::{Point, Pose};
 
@@ -10,10 +12,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let interrupter = poses.interrupter();
     ctrlc::set_handler(move || interrupter.interrupt())?;
 
+    let mut stdout = std::io::stdout().lock();
     for pose in poses.iter() {
         let pose = pose?;
         let Point { x, y, z } = pose.position;
-        println!("{}: {x:.3} {y:.3} {z:.3} ({} missed)", pose.sequence(), pose.missed());
+        let (ring, sequence, missed) = (pose.publisher().ring, pose.sequence(), pose.missed());
+        let line = format!("publisher {ring}, {sequence}: {x:.3} {y:.3} {z:.3} ({missed} missed)");
+        if writeln!(stdout, "{line}").is_err() {
+            break; // nobody reads any more, as after `| head`
+        }
     }
     Ok(())
 }

@@ -19,8 +19,10 @@
 mod tum;
 
 use std::error::Error;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, Permissions};
 use std::io::{BufRead, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +58,7 @@ usage: replay_trajectory [FILE] [--rate recorded|max|HZ] [--count N]
   FILE     a trajectory in TUM form: timestamp tx ty tz qx qy qz qw
            [default: the recorded one that comes with the examples]
   --rate   only one phase: at the recorded rate, as fast as possible, or HZ poses a second
-           [default: recorded, then max]
+           (0.001 to 1000000) [default: recorded, then max]
   --count  how many poses to send in each phase, going round the file as often as it takes
            [default: 3 seconds of them; with max, 20000000]
   --help   this text
@@ -70,15 +72,17 @@ const PHASE: Duration = Duration::from_secs(3);
 const MAX_COUNT: u64 = 20_000_000;
 /// How long one process waits for a thing that the other does at once.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The first argument of the subscriber's process; its root folder, channel and file follow.
+/// The channel, the same in each phase.
+const CHANNEL: &str = "replay";
+/// The first argument of the subscriber's process; its root folder, phase and file follow.
 const SUBSCRIBER: &str = "--as-subscriber";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let [role, root, channel, file] = &arguments[..]
+    if let [role, root, phase, file] = &arguments[..]
         && role == SUBSCRIBER
     {
-        return report(receive(root.as_ref(), channel, file.as_ref()));
+        return report(receive(root.as_ref(), &phase.to_string_lossy(), file.as_ref()));
     }
     let options = match Options::parse(arguments) {
         Ok(Some(options)) => options,
@@ -119,33 +123,45 @@ fn monotonic_ns() -> u64 {
 
 // ── the publisher's process ──────────────────────────────────────────────────────────────────────
 
-/// All phases, one after the other, each with a channel and a subscriber of its own.
+/// All phases, one after the other, each with a publisher and a subscriber of its own.
 fn replay(options: &Options, trajectory: &[Entry]) -> Result<ExitCode, Box<dyn Error>> {
     let stop = Arc::new(AtomicBool::new(false));
     let stop_too = stop.clone();
     ctrlc::set_handler(move || stop_too.store(true, Ordering::Relaxed))?;
 
     // A folder of our own, so that replays at the same time do not meet. Dropped, it is removed.
-    let shared_memory = std::env::var_os("SHM_COMM_ROOT").unwrap_or("/dev/shm".into());
-    let root = tempfile::Builder::new()
-        .prefix("shm-comm-replay-")
-        .tempdir_in(&shared_memory)
-        .map_err(|error| format!("no folder for the channel: {error}"))?;
+    let root = std::env::var_os("SHM_COMM_ROOT").filter(|root| !root.is_empty());
+    let root = root.unwrap_or("/dev/shm".into());
+    let root = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&root)
+        .and_then(|()| {
+            // Ours alone, whatever the umask says: the library insists on it.
+            let mut folder = tempfile::Builder::new();
+            let folder =
+                folder.prefix("shm-comm-replay-").permissions(Permissions::from_mode(0o700));
+            folder.tempdir_in(&root)
+        })
+        .map_err(|error| format!("no folder for the channel in {}: {error}", root.display()))?;
 
     let mut exit = ExitCode::SUCCESS;
     for rate in &options.rates {
         let count = options.count.unwrap_or_else(|| rate.default_count(trajectory));
-        let channel = Channel::new(rate.to_string()).root(root.path());
+        let channel = Channel::new(CHANNEL).root(root.path());
         let mut publisher = Publisher::<StampedPose>::new(&channel)?;
         let mut subscriber = Process::start(root.path(), rate, &options.file)?;
         subscriber.wait_until_attached(&mut publisher, &stop)?;
 
         let file_name = options.file.file_name().unwrap_or_default();
         eprintln!("{rate}: {count} poses of {}", file_name.display());
-        publish(&mut publisher, trajectory, rate, count, &stop)?;
+        let published = publish(&mut publisher, &mut subscriber, trajectory, rate, count, &stop);
         let stopped = || stop.load(Ordering::Relaxed);
         // The subscriber prints the result. Ctrl-C in a terminal ends it, too.
-        let right = !stopped() && subscriber.finish(publisher.stats().sent)?.success();
+        let right = !stopped() && {
+            published?;
+            subscriber.finish(publisher.stats().sent)?.success()
+        };
         if stopped() {
             eprintln!("interrupted");
             return Ok(ExitCode::from(130));
@@ -157,9 +173,11 @@ fn replay(options: &Options, trajectory: &[Entry]) -> Result<ExitCode, Box<dyn E
     Ok(exit)
 }
 
-/// Publishes `count` poses, each when it is due, unless it is stopped.
+/// Publishes `count` poses, each when it is due, unless it is stopped. An error if the subscriber
+/// does not live to see the end, which is looked at once a second.
 fn publish(
     publisher: &mut Publisher<StampedPose>,
+    subscriber: &mut Process,
     trajectory: &[Entry],
     rate: &Rate,
     count: u64,
@@ -185,6 +203,7 @@ fn publish(
         });
         if (due.is_some() || sent % 65536 == 0) && Instant::now() >= next_progress {
             eprintln!("{rate}: {} of {count} sent", sent + 1);
+            subscriber.check_alive()?;
             next_progress += Duration::from_secs(1);
         }
     }
@@ -226,14 +245,20 @@ impl Process {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            if let Some(status) = self.0.try_wait()? {
-                return Err(format!("the subscriber ended before it began: {status}").into());
-            }
+            self.check_alive()?;
             if Instant::now() >= deadline {
                 return Err("the subscriber does not come".into());
             }
         }
         Ok(())
+    }
+
+    /// It does not end before it is told to, unless something is wrong.
+    fn check_alive(&mut self) -> Result<(), Box<dyn Error>> {
+        match self.0.try_wait()? {
+            Some(status) => Err(format!("the subscriber has ended too early: {status}").into()),
+            None => Ok(()),
+        }
     }
 
     /// Tells it how many were sent, and waits until it has received the last one.
@@ -265,10 +290,9 @@ impl Drop for Process {
 
 /// Receives until it is told on stdin how many were sent, and has received the last of them: that
 /// one is never overwritten.
-fn receive(root: &Path, channel: &OsStr, file: &Path) -> Result<ExitCode, Box<dyn Error>> {
+fn receive(root: &Path, phase: &str, file: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let trajectory = load(file)?;
-    let phase = channel.to_string_lossy();
-    let channel = Channel::new(&*phase).root(root);
+    let channel = Channel::new(CHANNEL).root(root);
     let mut subscriber = Subscriber::<StampedPose>::new(&channel)?;
 
     // `None`: the publisher's process is gone.
@@ -418,8 +442,8 @@ impl Rate {
         match (text, text.parse()) {
             ("recorded", _) => Ok(Rate::Recorded),
             ("max", _) => Ok(Rate::Max),
-            (_, Ok(hertz)) if hertz > 0.0 && f64::is_finite(hertz) => Ok(Rate::Hertz(hertz)),
-            _ => Err(format!("--rate is {text:?}, not recorded, max or a number above 0")),
+            (_, Ok(hertz)) if (0.001..=1e6).contains(&hertz) => Ok(Rate::Hertz(hertz)),
+            _ => Err(format!("--rate is {text:?}, not recorded, max or 0.001 to 1000000")),
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Each test has a root folder of its own, in which nothing may be left at its end.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -16,7 +18,9 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn root() -> TempDir {
-    tempfile::Builder::new().prefix("shm-comm-test-").tempdir_in("/dev/shm").unwrap()
+    let mut root = tempfile::Builder::new();
+    root.prefix("shm-comm-test-").permissions(Permissions::from_mode(0o700)); // whatever the umask
+    root.tempdir_in("/dev/shm").unwrap()
 }
 
 fn assert_empty(root: &TempDir) {
@@ -42,10 +46,10 @@ struct Running {
 }
 
 impl Running {
-    fn start(name: &str, root: &TempDir, arguments: &[&str]) -> Running {
+    fn start(name: &str, root: impl AsRef<Path>, arguments: &[&str]) -> Running {
         let mut process = Command::new(example(name))
             .args(arguments)
-            .env("SHM_COMM_ROOT", root.path())
+            .env("SHM_COMM_ROOT", root.as_ref())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -163,10 +167,13 @@ fn what_cannot_be_replayed_is_refused() {
     let file = folder.path().join("trajectory.txt");
     std::fs::write(&file, "# timestamp tx ty tz qx qy qz qw\n1 0 0 0 0 0 0 1\n2 0 0 0\n").unwrap();
     let file = file.to_str().unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 10] = [
         (&[file], "line 3: 8 columns expected (timestamp tx ty tz qx qy qz qw), found 4"),
         (&["no/such/file"], "no/such/file: No such file or directory"),
-        (&["--rate", "-5"], "--rate is \"-5\", not recorded, max or a number above 0"),
+        (&["--rate", "-5"], "--rate is \"-5\", not recorded, max or 0.001 to 1000000"),
+        (&["--rate", "1e300"], "--rate is \"1e300\", not recorded, max or 0.001 to 1000000"),
+        (&["--rate", "1e-300"], "--rate is \"1e-300\", not recorded, max or 0.001 to 1000000"),
+        (&["--rate", "NaN"], "--rate is \"NaN\", not recorded, max or 0.001 to 1000000"),
         (&["--count", "0"], "--count is \"0\", not a number from 1"),
         (&["--count"], "--count needs a value"),
         (&["--verbose"], "there is no option --verbose"),
@@ -179,6 +186,39 @@ fn what_cannot_be_replayed_is_refused() {
         assert!(lines.is_empty(), "{lines:?}");
         assert!(errors.contains(expected), "{errors:?}");
     }
+    assert_empty(&root);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_made_for_this_user_alone() {
+    let root = root();
+    let folders = [root.path().join("not"), root.path().join("not/there")];
+    let arguments = ["--rate", "max", "--count", "10"];
+    let (status, _, errors) = Running::start("replay_trajectory", &folders[1], &arguments).finish();
+    assert_eq!(status, Some(0), "{errors}");
+    for folder in folders.iter().rev() {
+        let mode = std::fs::metadata(folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
+        std::fs::remove_dir(folder).expect("nothing is left in it");
+    }
+    assert_empty(&root);
+}
+
+#[test]
+fn a_replay_ends_soon_after_its_subscriber() {
+    let root = root();
+    let replay = Running::start("replay_trajectory", &root, &["--rate", "100", "--count", "10000"]);
+    let begun = replay.errors.recv_timeout(DEADLINE).unwrap();
+    assert!(begun.starts_with("100Hz: "), "{begun}");
+    let id = replay.process.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    let subscriber = children.trim().parse().ok().and_then(Pid::from_raw).expect("one child");
+    kill_process(subscriber, Signal::KILL).unwrap();
+    let (status, lines, errors) = replay.finish();
+    assert_eq!(status, Some(1));
+    let expected = "error: the subscriber has ended too early: signal: 9 (SIGKILL)";
+    assert!(errors.ends_with(expected), "{errors}");
+    assert!(lines.is_empty(), "{lines:?}");
     assert_empty(&root);
 }
 
@@ -215,10 +255,12 @@ fn publisher_and_subscriber_of_poses_meet_and_leave_in_any_order() {
         let publisher = Running::start("pose_publisher", &root, &[]);
         for _ in 0..3 {
             let line = subscriber.next_line();
-            let numbers = line.replace([':', '(', ')'], " ").replace("missed", " ");
+            let numbers = line.strip_prefix("publisher ").expect(&line);
+            let numbers = numbers.replace([',', ':', '(', ')'], " ").replace("missed", " ");
             let numbers: Vec<f64> =
                 numbers.split_whitespace().map(|word| word.parse().unwrap()).collect();
-            let [_sequence, x, y, z, _missed] = numbers[..] else { panic!("{line}") };
+            let [ring, _sequence, x, y, z, _missed] = numbers[..] else { panic!("{line}") };
+            assert_eq!(ring, 0.0, "{line}");
             assert!((x.hypot(y) - 1.0).abs() < 0.01 && z == 0.0, "{line}");
         }
         let mut running = [subscriber, publisher];
@@ -230,4 +272,16 @@ fn publisher_and_subscriber_of_poses_meet_and_leave_in_any_order() {
         }
         assert_empty(&root);
     }
+}
+
+#[test]
+fn a_subscriber_of_poses_ends_when_nobody_reads_what_it_prints() {
+    let root = root();
+    let publisher = Running::start("pose_publisher", &root, &[]);
+    let mut subscriber = Running::start("pose_subscriber", &root, &[]);
+    subscriber.next_line();
+    subscriber.lines = mpsc::channel().1; // with the one before goes the pipe
+    let (status, _, errors) = subscriber.finish();
+    assert_eq!((status, &*errors), (Some(0), ""));
+    drop(publisher);
 }

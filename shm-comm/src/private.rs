@@ -70,6 +70,11 @@ impl Member {
     const fn end(&self) -> usize {
         self.offset + self.schema.size
     }
+
+    /// An array of bytes, which the derive has checked.
+    const fn is_padding(&self) -> bool {
+        matches!(self.name.as_bytes(), [b'_', b'p', b'a', b'd', ..])
+    }
 }
 
 impl Struct {
@@ -147,10 +152,15 @@ impl Struct {
             let text = text.str(") and `").str(self.members[i + 1].name);
             text.str("` (starts at byte ").num(self.next_start(i)).str("): ")
         };
-        let text = text.str(if self.is_tuple { "name the fields and " } else { "" });
-        let text =
-            text.str("insert `_pad").num(self.number_of_pad_after(i)).str(": [u8; ").num(gap);
-        let text = text.str("],` after `").str(member.name).str("`");
+        let text = if member.is_padding() {
+            let size = member.schema.size + gap;
+            text.str("make `").str(member.name).str("` a `[u8; ").num(size).str("]`")
+        } else {
+            let text = text.str(if self.is_tuple { "name the fields and " } else { "" });
+            let number = self.number_of_pad_after(i);
+            let text = text.str("insert `_pad").num(number).str(": [u8; ").num(gap);
+            text.str("],` after `").str(member.name).str("`")
+        };
         if is_last { text } else { text.str(", or move larger fields to the front") }
     }
 
@@ -186,7 +196,7 @@ impl Struct {
         let mut number = self.first_free_pad;
         let mut before = 0;
         while before < i {
-            if self.gap_after(before) > 0 {
+            if self.gap_after(before) > 0 && !self.members[before].is_padding() {
                 number += 1;
             }
             before += 1;
@@ -279,7 +289,7 @@ mod tests {
     };
 
     #[test]
-    fn a_gap_is_explained_with_the_line_to_insert() {
+    fn a_gap_is_explained_with_what_to_write() {
         assert_eq!(
             GAPS.explain_gap_after(0).as_str(),
             "`Gaps`: 3 bytes of padding between `a` (ends at byte 1) and `b` (starts at byte 4): \
@@ -288,7 +298,33 @@ mod tests {
         assert_eq!(
             GAPS.explain_gap_after(3).as_str(),
             "`Gaps`: 1 byte of padding after `_pad0` (ends at byte 11 of 12): \
-             insert `_pad2: [u8; 1],` after `_pad0`"
+             make `_pad0` a `[u8; 3]`"
+        );
+    }
+
+    #[test]
+    fn padding_that_is_too_short_takes_no_number() {
+        const SHORT: Struct = Struct {
+            name: "Short",
+            size: 24,
+            members: &[
+                Member::new::<u8>("id", 0),
+                Member::new::<[u8; 3]>("_pad0", 1),
+                Member::new::<f64>("x", 8),
+                Member::new::<bool>("valid", 16),
+            ],
+            is_tuple: false,
+            first_free_pad: 1,
+        };
+        assert_eq!(
+            SHORT.explain_gap_after(1).as_str(),
+            "`Short`: 4 bytes of padding between `_pad0` (ends at byte 4) and `x` (starts at byte \
+             8): make `_pad0` a `[u8; 7]`, or move larger fields to the front"
+        );
+        assert_eq!(
+            SHORT.explain_gap_after(3).as_str(),
+            "`Short`: 7 bytes of padding after `valid` (ends at byte 17 of 24): \
+             insert `_pad1: [u8; 7],` after `valid`"
         );
     }
 
