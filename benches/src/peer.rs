@@ -47,7 +47,10 @@ impl Peer {
             [first, second, ..] => (first, second),
             _ => return Err("two cores are needed, this process may run on one only".into()),
         };
-        let folder = tempfile::Builder::new().prefix("shm-comm-bench-").tempdir_in("/dev/shm")?;
+        let folder = tempfile::Builder::new()
+            .prefix("shm-comm-bench-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700)) // whatever the umask
+            .tempdir_in("/dev/shm")?;
         let signals = take_signals()?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg(PEER)

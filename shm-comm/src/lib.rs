@@ -7,7 +7,7 @@
 //! ```
 //! # fn main() -> Result<(), shm_comm::Error> {
 //! # let folder = tempfile::tempdir()?;
-//! # let channel = shm_comm::Channel::new("robot/odometry").root(folder.path());
+//! # let channel = shm_comm::Channel::new("robot/odometry").root(folder.path().join("root"));
 //! use shm_comm::{Publisher, ShmMessage, Subscriber};
 //!
 //! #[derive(ShmMessage, Debug, PartialEq)]

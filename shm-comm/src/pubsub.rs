@@ -34,7 +34,7 @@ const LOOK_FOR_PARTICIPANTS: Duration = Duration::from_millis(1);
 /// ```
 /// # fn main() -> Result<(), shm_comm::Error> {
 /// # let folder = tempfile::tempdir()?;
-/// # let channel = shm_comm::Channel::new("robot/joints").root(folder.path());
+/// # let channel = shm_comm::Channel::new("robot/joints").root(folder.path().join("root"));
 /// use shm_comm::{Publisher, Subscriber};
 ///
 /// let mut publisher = Publisher::<[f64; 7]>::new(&channel)?;

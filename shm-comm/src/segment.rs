@@ -550,6 +550,13 @@ mod tests {
         assert!(file_name(&"/".repeat(83), Pattern::PubSub).is_err());
     }
 
+    /// Of mode 0700, whatever the umask.
+    fn private_folder() -> tempfile::TempDir {
+        use std::os::unix::fs::PermissionsExt;
+        let private = std::fs::Permissions::from_mode(0o700);
+        tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap()
+    }
+
     fn numbers(root: &Path) -> Result<Segment, AttachError> {
         let channel = Channel::new("numbers").root(root);
         Segment::attach(&channel, Pattern::PubSub, u64::SCHEMA)
@@ -557,7 +564,7 @@ mod tests {
 
     #[test]
     fn a_header_that_changes_while_it_is_mapped_is_refused() {
-        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = private_folder();
         let segment = numbers(root.path()).unwrap();
         // Larger, and right in itself.
         let channel = Channel::new("numbers").depth(1000);
@@ -571,7 +578,7 @@ mod tests {
 
     #[test]
     fn who_cannot_attach_leaves_nothing() {
-        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = private_folder();
         let files = || std::fs::read_dir(root.path()).unwrap().count();
         // More than there are addresses.
         let huge = Schema { size: 1 << 40, ..*u64::SCHEMA };
@@ -591,7 +598,7 @@ mod tests {
 
     #[test]
     fn a_schema_that_is_too_long_is_refused_before_there_is_a_file() {
-        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = private_folder();
         let name: &'static str = Box::leak("x".repeat(70_000).into_boxed_str());
         let kind = crate::schema::Kind::Struct { name, fields: &[] };
         let schema = Schema { size: 0, align: 1, kind };

@@ -172,7 +172,7 @@ mod blocking {
     /// # let folder = tempfile::tempdir()?;
     /// use shm_comm::{Channel, RecvError, Subscriber};
     ///
-    /// let mut numbers = Subscriber::<u64>::new(Channel::new("numbers").root(folder.path()))?;
+    /// let mut numbers = Subscriber::<u64>::new(Channel::new("numbers").root(folder.path().join("root")))?;
     /// let interrupter = numbers.interrupter();
     /// std::thread::spawn(move || interrupter.interrupt());
     /// assert!(matches!(numbers.recv(), Err(RecvError::Interrupted)));

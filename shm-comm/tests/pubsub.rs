@@ -4,6 +4,7 @@ use shm_comm::{
     AttachError, Channel, LoanError, Publisher, PublisherOptions, Read, RecvError, Sample,
     ShmMessage, Start, Subscriber, SubscriberOptions, Wait,
 };
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ struct Root(tempfile::TempDir);
 
 impl Root {
     fn new() -> Root {
-        Root(tempfile::tempdir_in("/dev/shm").unwrap())
+        // Whatever the umask.
+        let private = std::fs::Permissions::from_mode(0o700);
+        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
     }
     fn channel(&self) -> Channel {
         Channel::new("test/channel").root(self.0.path())
@@ -673,7 +676,6 @@ fn names_stay_inside_the_root() {
 
 #[test]
 fn what_is_no_segment_is_left_alone_and_named() {
-    use std::os::unix::fs::PermissionsExt;
     let root = Root::new();
     let path = root.0.path().join("test%2Fchannel.pubsub");
     let reason = || match Publisher::<u64>::new(root.channel()) {
@@ -700,7 +702,6 @@ fn what_is_no_segment_is_left_alone_and_named() {
 
 #[test]
 fn a_root_that_others_may_write_to_is_refused() {
-    use std::os::unix::fs::PermissionsExt;
     let root = Root::new();
     std::fs::set_permissions(root.0.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let error = Publisher::<u64>::new(root.channel()).unwrap_err();

@@ -4,6 +4,7 @@ use shm_comm::{Channel, Publisher, Sample, Subscriber, SubscriberOptions, Wait};
 use shm_comm_tests::{Ledger, Numbered, RINGS};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +17,9 @@ struct Root(tempfile::TempDir);
 
 impl Root {
     fn new() -> Root {
-        Root(tempfile::tempdir_in("/dev/shm").unwrap())
+        // Whatever the umask.
+        let private = std::fs::Permissions::from_mode(0o700);
+        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
     }
     fn path(&self) -> &Path {
         self.0.path()

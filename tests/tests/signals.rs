@@ -14,8 +14,9 @@ extern "C" fn on_signal(_: libc::c_int) {
 
 #[test]
 fn a_signal_handler_ends_a_blocked_call() {
-    let root = tempfile::tempdir_in("/dev/shm").unwrap();
-    let channel = Channel::new("signals").root(root.path());
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    // A folder in it that the library makes is private, whatever the umask.
+    let channel = Channel::new("signals").root(folder.path().join("root"));
     let options = SubscriberOptions::new().wait(Wait::Sleep);
     let mut subscriber = Subscriber::<u64>::with(channel, options).unwrap();
     INTERRUPTER.set(subscriber.interrupter()).unwrap();
