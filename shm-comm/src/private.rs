@@ -261,6 +261,12 @@ impl Text {
         })
     }
 
+    /// Ends the evaluation of a constant, with the text as the error.
+    #[track_caller]
+    pub const fn refuse(&self) -> ! {
+        panic!("{}", self.as_str())
+    }
+
     /// The text so far.
     pub const fn as_str(&self) -> &str {
         match std::str::from_utf8(self.bytes.split_at(self.len).0) {

@@ -212,7 +212,9 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
     #[inline]
     pub fn zeroed(mut self) -> Loan<'p, T> {
         const {
-            assert!(T::ZERO_IS_VALID, "{}", Self::NO_ZERO.as_str());
+            if !T::ZERO_IS_VALID {
+                Self::NO_ZERO.refuse()
+            }
         }
         // In place: a message of megabytes does not fit the stack.
         // SAFETY: The slot has room for one `T`.
@@ -228,7 +230,9 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
     #[inline]
     pub fn reused(self) -> Loan<'p, T> {
         const {
-            assert!(T::PLAIN, "{}", Self::NO_REUSE.as_str());
+            if !T::PLAIN {
+                Self::NO_REUSE.refuse()
+            }
         }
         Loan { slot: self.slot }
     }
