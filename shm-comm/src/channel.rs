@@ -303,8 +303,10 @@ fn prefetch_read(line: NonNull<u8>) {
 /// nothing for every lap: not before a second, and of those that are alive less and less often.
 #[derive(Debug)]
 struct Suspicion {
-    /// Who is suspected, since when they were asked after.
+    /// Who was seen since they were asked after.
     suspects: u64,
+    /// After whom was asked the last time.
+    asked: u64,
     ask: Instant,
     pause: Duration,
 }
@@ -314,25 +316,27 @@ impl Suspicion {
     const LONGEST: Duration = Duration::from_secs(16);
 
     fn new() -> Suspicion {
-        Suspicion { suspects: 0, ask: Instant::now(), pause: Self::FIRST }
+        Suspicion { suspects: 0, asked: 0, ask: Instant::now(), pause: Self::FIRST }
     }
 
-    /// These hold slots. Is it time to ask?
-    fn is_due(&mut self, suspects: u64) -> bool {
+    /// These hold slots. Whom is it time to ask after? All that were seen since the last time: each
+    /// is seen once a lap, so that not all of them are in `suspects`.
+    fn due(&mut self, suspects: u64) -> u64 {
         let now = Instant::now();
-        if suspects & !self.suspects != 0 {
-            // A new case.
-            (self.ask, self.pause) = (now + Self::FIRST, Self::FIRST);
+        if suspects & !self.suspects & !self.asked != 0 {
+            // A new case. It does not put off those that are waiting.
+            let first = now + Self::FIRST;
+            self.ask = if self.suspects == 0 { first } else { self.ask.min(first) };
+            self.pause = Self::FIRST;
         }
         self.suspects |= suspects;
         if now < self.ask {
-            return false;
+            return 0;
         }
         self.pause = (self.pause * 2).min(Self::LONGEST);
         self.ask = now + self.pause;
-        // Without those that have let go.
-        self.suspects = suspects;
-        true
+        self.asked = std::mem::take(&mut self.suspects);
+        self.asked
     }
 }
 
@@ -493,7 +497,8 @@ impl<T: ShmMessage> Output<T> {
 
     #[cold]
     fn reap_suspects(&mut self, suspects: u64) {
-        if self.suspicion.is_due(suspects) {
+        let suspects = self.suspicion.due(suspects);
+        if suspects != 0 {
             self.ring.control.reap(&self.place.segment, suspects);
         }
     }
@@ -550,7 +555,6 @@ impl Drop for Seat {
         if !self.segment.is_ours() {
             return;
         }
-        Place::Listening(self.id).leave(self.segment.file());
         self.control.clean(self.id);
         let record = self.segment.geometry().subscriber_record(self.id);
         self.segment.write_record(record, &Record::default());
@@ -939,6 +943,15 @@ impl<T: ShmMessage> Input<T> {
             .filter(|number| rings >> number & 1 == 1)
             .filter(|number| Place::Publisher(*number).is_taken(segment.file()).unwrap_or(false))
             .count()
+    }
+}
+
+impl<T> Drop for Input<T> {
+    fn drop(&mut self) {
+        // What samples keep is the seat; but they hear nothing.
+        if self.seat.segment.is_ours() {
+            Place::Listening(self.seat.id).leave(self.seat.segment.file());
+        }
     }
 }
 

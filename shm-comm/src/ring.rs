@@ -10,9 +10,9 @@
 //! position it serves and in which state:
 //!
 //! ```text
-//!                   ┌────────── publish ──────────┐
-//! READY(p-N) ─ claim ─> BUSY(p)                   └─> READY(p) ─ claim ─> BUSY(p+N) …
-//!                         └── a reader holds it ──> SKIP(p) ── claim ──> BUSY(p+N) …
+//!                               ┌─ nobody does ───> BUSY(p) ─ publish ─> READY(p) ─┐
+//! READY(p-N) ─ claim ─> CLAIMED(p), who holds it?                                    ├─ claim ─> …
+//!                               └─ a reader does ─> SKIP(p) ───────────────────────┘
 //! ```
 //!
 //! **A word only grows**, and that one invariant orders everything. The writer claims a batch of
@@ -25,10 +25,10 @@
 //! |------|------|----|-----------------|
 //! | A | `Writer::publish`: word = `READY(p)` (Release) | `Reader::next`: word (Acquire) | the payload and the slot's [`Meta`] |
 //! | B | [`Pin::release`]: cell = 0 (Release) | `Writer::scan`: cell (Acquire) | the reader has stopped reading |
-//! | C | `Writer::claim_batch`: word = `BUSY(p)`, *then* `fence(SeqCst)`, *then* the pins | `Reader::next`: cell = pin, *then* (SeqCst) the word again | either the writer sees the pin, or the reader sees `BUSY` |
+//! | C | `Writer::claim_batch`: word = `CLAIMED(p)`, *then* `fence(SeqCst)`, *then* the pins | `Reader::next`: cell = pin, *then* (SeqCst) the word again | either the writer sees the pin, or the reader sees `CLAIMED` |
 //! | D | `Writer::publish` and `Writer::pass_skipped`: head (Release) | whoever joins, was lapped or takes over: head (Acquire) | the words of all positions before it |
-//! | E | `Writer::claim_batch`: word = `BUSY(p)` (Release) | `Reader::next`: word (Acquire) | the head that a lapped reader needs |
-//! | F | whoever stores a slot's [`Meta`] (Release), having stored or seen its `BUSY` | who reads it (Acquire) and *then* the word again | that it belongs to another position than the reader's |
+//! | E | `Writer::claim_batch`: word = `CLAIMED(p)` (Release) | `Reader::next`: word (Acquire) | the head that a lapped reader needs |
+//! | F | whoever stores a slot's [`Meta`] (Release), having stored or seen its `CLAIMED` | who reads it (Acquire) and *then* the word again | that it belongs to another position than the reader's |
 //!
 //! A reader that waits may pin the slot of the next message while it is `BUSY`, in advance: see
 //! [`Reader::expect`]. Then its one look at the word is both looks of edge C.
@@ -79,6 +79,10 @@ pub trait Memory {
 struct Word(u64);
 
 impl Word {
+    /// The writer takes it from the readers, if none holds it.
+    fn claimed(position: u64) -> Word {
+        Word(position * 4)
+    }
     /// The writer has it.
     fn busy(position: u64) -> Word {
         Word(position * 4 + 1)
@@ -277,7 +281,7 @@ impl Writer {
         let mut claimed = next;
         while claimed < next + batch {
             let word = Word(memory.word(claimed).load(Ordering::Relaxed));
-            if word != Word::busy(claimed) && word != Word::skip(claimed) {
+            if !(Word::claimed(claimed)..=Word::skip(claimed)).contains(&word) {
                 break;
             }
             claimed += 1;
@@ -386,7 +390,7 @@ impl Writer {
             if Word(word.load(Ordering::Relaxed)) == Word::skip(position - memory.slots()) {
                 self.skipped_before |= 1 << (position - self.batch_start);
             }
-            word.store(Word::busy(position).0, Ordering::Release); // Edges C, E.
+            word.store(Word::claimed(position).0, Ordering::Release); // Edges C, E.
         }
         self.scan(memory);
         self.pass_skipped(memory);
@@ -424,6 +428,9 @@ impl Writer {
                 let meta = Meta::new(skips, self.generation);
                 memory.meta(position).store(meta.0, Ordering::Release); // Edge F.
                 memory.word(position).store(Word::skip(position).0, Ordering::Release); // Edge A.
+            } else {
+                // Pins of this slot do no harm from here on, see `Reader::expect`.
+                memory.word(position).store(Word::busy(position).0, Ordering::Release);
             }
         }
     }
@@ -543,7 +550,8 @@ impl Reader {
     /// Pins the slot of the message that comes next *before* it comes, if the writer has claimed it
     /// already; then [`next_expected`](Self::next_expected) takes it without a fence on its way.
     ///
-    /// Only a slot that is `BUSY` for our position: pinned earlier, it would be skipped.
+    /// Only a slot that is `BUSY` for our position: the writer has looked for pins already, and does
+    /// not skip it for this one (its successor might, which costs one position).
     pub fn expect(&self, memory: &impl Memory, cell: &AtomicU32) -> Option<Pin> {
         let position = self.position;
         if Word(memory.word(position).load(Ordering::Acquire)) != Word::busy(position) {

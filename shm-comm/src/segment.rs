@@ -468,6 +468,8 @@ impl Mapping {
         let known = mappings.get(&id).and_then(Weak::upgrade);
         // A forked child has the entry of its parent, but not the memory.
         if let Some(mapping) = known.filter(|mapping| mapping.process == process) {
+            // First the lock: dropping a `Mapping` takes it.
+            drop(mappings);
             return Ok((mapping.geometry == *geometry).then_some(mapping));
         }
         let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);

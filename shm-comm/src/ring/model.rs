@@ -142,6 +142,29 @@ fn expecting() {
     reader.join().unwrap().drain(3);
 }
 
+/// A pin in advance takes no slot from the writer.
+#[test]
+fn expecting_costs_no_slot() {
+    explore(3, || {
+        let heap = ring(2, 1, false);
+        let other = Process::new(&heap, 0);
+        let reader = thread::spawn(move || {
+            let Process { heap, reader, .. } = other;
+            for _ in 0..2 {
+                if let Some(pin) = reader.expect(&heap, heap.cell(0, 0)) {
+                    pin.release(heap.cell(0, 0));
+                }
+            }
+        });
+        let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+        writer.prepare(&heap);
+        reader.join().unwrap();
+        assert_eq!(writer.skips(), 0);
+        publish(&heap, &mut writer);
+        assert_eq!(writer.skips(), 0);
+    });
+}
+
 #[test]
 fn expecting_reader() {
     explore(3, expecting);
