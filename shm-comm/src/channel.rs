@@ -707,8 +707,8 @@ pub struct Input<T> {
     turn: usize,
     max_held: u8,
     copies: bool,
-    /// A pin on the next message, made while waiting for it: source, cell and pin.
-    expected: Option<(usize, usize, Pin)>,
+    /// A pin on the next message of the first source, made while waiting for it, and its cell.
+    expected: Option<(usize, Pin)>,
     received: u64,
     missed: u64,
     channel: String,
@@ -808,24 +808,24 @@ impl<T: ShmMessage> Input<T> {
         }
         if let Ok(cell) = self.free_cell() {
             let pin = source.reader.expect(&source.ring, self.seat.cell(cell));
-            self.expected = pin.map(|pin| (0, cell, pin));
+            self.expected = pin.map(|pin| (cell, pin));
         }
     }
 
     /// Gives up a pin that was made in advance. Whoever stops waiting holds nothing.
     pub fn forget_expected(&mut self) {
-        if let Some((_, cell, pin)) = self.expected.take() {
+        if let Some((cell, pin)) = self.expected.take() {
             pin.release(self.seat.cell(cell));
         }
     }
 
     /// The message that was expected; or gives up expecting it.
     #[inline(always)]
-    fn take_expected(&mut self) -> Option<(usize, Found<Held<T>>)> {
-        let (number, cell, pin) = self.expected.take()?;
-        let source = &mut self.sources[number];
+    fn take_expected(&mut self) -> Option<Found<Held<T>>> {
+        let (cell, pin) = self.expected.take()?;
+        let source = self.sources.first_mut()?;
         match source.reader.next_expected(&source.ring, pin) {
-            Ok(found) => Some((number, source.held(found, &self.seat, cell))),
+            Ok(found) => Some(source.held(found, &self.seat, cell)),
             Err(pin) => {
                 pin.release(self.seat.cell(cell));
                 None
@@ -852,8 +852,8 @@ impl<T: ShmMessage> Input<T> {
     /// The next message of any publisher, each in its turn.
     #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Received<T>>, RecvError> {
-        if let Some((number, found)) = self.take_expected() {
-            return self.receive(number, found).map(Some);
+        if let Some(found) = self.take_expected() {
+            return self.receive(0, found).map(Some);
         }
         if self.new_rings() {
             self.adopt(Reader::at_first);

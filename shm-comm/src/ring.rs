@@ -359,13 +359,7 @@ impl Writer {
     /// Says so once for each batch that was claimed.
     #[inline(always)]
     pub fn take_suspects(&mut self) -> u64 {
-        match self.suspects {
-            0 => 0,
-            suspects => {
-                self.suspects = 0;
-                suspects
-            }
-        }
+        std::mem::take(&mut self.suspects)
     }
 
     /// How many messages were published on this ring, by all its writers.
@@ -539,8 +533,8 @@ impl Reader {
     #[inline(always)]
     pub fn next(&mut self, memory: &impl Memory, cell: &AtomicU32) -> Option<Found<Pin>> {
         for attempt in 0..ATTEMPTS {
-            let (position, word) = self.seek(memory, attempt)?;
-            if let Some(found) = self.pin(memory, cell, position, word) {
+            let position = self.seek(memory, attempt)?;
+            if let Some(found) = self.pin(memory, cell, position) {
                 return Some(found);
             }
         }
@@ -599,7 +593,7 @@ impl Reader {
                 }
                 continue; // A lap has passed in the meantime.
             };
-            if let Some(found) = self.pin(memory, cell, newest, Word::ready(newest)) {
+            if let Some(found) = self.pin(memory, cell, newest) {
                 self.position = self.position.max(end);
                 return Some(Found { missed: 0, ..found });
             }
@@ -612,9 +606,9 @@ impl Reader {
     #[inline(always)]
     pub fn peek(&mut self, memory: &impl Memory, attempt: u32) -> Option<Peek> {
         for attempt in attempt..ATTEMPTS {
-            let (position, word) = self.seek(memory, attempt)?;
+            let position = self.seek(memory, attempt)?;
             let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
-            if Word(memory.word(position).load(Ordering::Acquire)) == word {
+            if Word(memory.word(position).load(Ordering::Acquire)) == Word::ready(position) {
                 return Some(Peek { position, meta });
             }
         }
@@ -634,13 +628,13 @@ impl Reader {
         Some(self.account(memory, (), peek.position, peek.meta))
     }
 
-    /// Moves on to the next position that holds a message.
+    /// Moves on to the next position that holds a message, and has just been seen `READY`.
     #[inline(always)]
-    fn seek(&mut self, memory: &impl Memory, attempt: u32) -> Option<(u64, Word)> {
+    fn seek(&mut self, memory: &impl Memory, attempt: u32) -> Option<u64> {
         let position = self.position;
         let word = Word(memory.word(position).load(Ordering::Acquire)); // Edges A, E.
         if word == Word::ready(position) {
-            return Some((position, word));
+            return Some(position);
         }
         if word < Word::skip(position) {
             return None;
@@ -649,7 +643,7 @@ impl Reader {
     }
 
     #[cold]
-    fn seek_slow(&mut self, memory: &impl Memory, attempt: u32) -> Option<(u64, Word)> {
+    fn seek_slow(&mut self, memory: &impl Memory, attempt: u32) -> Option<u64> {
         let slots = memory.slots();
         let mut lapped = attempt;
         // Passes skips, a lap of them at most, and starts over where it was lapped.
@@ -657,7 +651,7 @@ impl Reader {
             let position = self.position;
             let word = Word(memory.word(position).load(Ordering::Acquire)); // Edges A, E.
             if word == Word::ready(position) {
-                return Some((position, word));
+                return Some(position);
             }
             if word < Word::skip(position) {
                 return None;
@@ -671,19 +665,14 @@ impl Reader {
         None
     }
 
+    /// Pins a position that was seen `READY`, if it still is.
     #[inline(always)]
-    fn pin(
-        &mut self,
-        memory: &impl Memory,
-        cell: &AtomicU32,
-        position: u64,
-        word: Word,
-    ) -> Option<Found<Pin>> {
+    fn pin(&mut self, memory: &impl Memory, cell: &AtomicU32, position: u64) -> Option<Found<Pin>> {
         memory.expect_read(position);
         cell.store_first(PinWord::new(memory.ring(), slot_of(memory, position)).0); // Edge C.
         let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
         let pin = Pin { position };
-        if Word(memory.word(position).load_after()) != word {
+        if Word(memory.word(position).load_after()) != Word::ready(position) {
             pin.release(cell);
             return None;
         }

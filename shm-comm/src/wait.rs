@@ -62,7 +62,7 @@ mod blocking {
     use crate::options::Wait;
     use crate::os;
     use std::fmt;
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
     use std::time::{Duration, Instant};
 
     /// The longest sleep without a look. Nothing wakes a futex when a process dies.
@@ -70,6 +70,10 @@ mod blocking {
 
     /// Looks without a break before the clock is read.
     const LOOKS: u32 = 64;
+
+    /// Asking reads files, so it is done once in a process.
+    static ONE_CORE: LazyLock<bool> =
+        LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1));
 
     /// What came of waiting.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +95,8 @@ mod blocking {
 
     impl Waiter {
         pub fn new(strategy: Wait) -> Waiter {
-            let one_core = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
             let strategy = match strategy {
-                Wait::SpinThenSleep(_) if one_core => Wait::Sleep,
+                Wait::SpinThenSleep(_) if *ONE_CORE => Wait::Sleep,
                 other => other,
             };
             Waiter { strategy, interrupted: Arc::new(AtomicU32::new(0)) }
