@@ -41,22 +41,25 @@ pub enum AttachError {
         /// What gives it away.
         reason: String,
     },
-    /// The segment belongs to another user. Use a root folder of your own.
-    #[error("{} belongs to user {owner}, you are user {user}", path.display())]
+    /// The segment belongs to another user, or may not be used by you. Use a root folder of your own,
+    /// or [`Access::Group`](crate::Access::Group) on both sides.
+    #[error("{} belongs to user {owner} (mode {mode:04o}), you are user {user}", path.display())]
     ForeignOwner {
         /// The file.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
+        /// Who may do what with it.
+        mode: u32,
         /// Who asks.
         user: u32,
     },
     /// The segment was made by a release with another memory format. Use the same release on all
     /// sides.
-    #[error("channel {channel:?} has memory format {found}, this program knows {known}")]
+    #[error("{} has memory format {found}, this program knows {known}", path.display())]
     FormatVersion {
-        /// The channel's name.
-        channel: String,
+        /// The file.
+        path: PathBuf,
         /// The segment's.
         found: u32,
         /// This library's.
@@ -190,6 +193,12 @@ pub enum LoanError {
         /// Who holds how many of them, as far as one look can tell.
         holders: Vec<Holder>,
     },
+    /// This process is a child that was forked after the publisher was opened. Open a new one here.
+    #[error("channel {channel:?}: the publisher was opened before a fork, by the parent")]
+    Forked {
+        /// The channel's name.
+        channel: String,
+    },
 }
 
 /// A subscriber that holds slots of a publisher.
@@ -237,6 +246,25 @@ pub enum RecvError {
     /// An [`Interrupter`](crate::Interrupter) was used.
     #[error("interrupted, by the subscriber's interrupter")]
     Interrupted,
+    /// A publisher has come or has replaced the channel, and it cannot be joined: usually it has
+    /// another type, or an option that contradicts this subscriber's. Every call tries again, so that
+    /// the subscriber goes on when that has changed.
+    #[error("the channel has changed: {0}")]
+    Attach(#[source] Box<AttachError>),
+    /// Somebody in this process has closed descriptors that he does not know (`close_range`), and with
+    /// them the one that leads to this subscriber's locks. Others still see it alive, and its slots are not
+    /// given away, but it cannot tell any more who else is alive. Stop that, and open a new one.
+    #[error("channel {channel:?}: the lock is lost, its descriptor was closed by somebody else")]
+    LockLost {
+        /// The channel's name.
+        channel: String,
+    },
+    /// This process is a child that was forked after the subscriber was opened. Open a new one here.
+    #[error("channel {channel:?}: the subscriber was opened before a fork, by the parent")]
+    Forked {
+        /// The channel's name.
+        channel: String,
+    },
 }
 
 /// Why a wait for participants ended early.
@@ -244,11 +272,22 @@ pub enum RecvError {
 #[non_exhaustive]
 pub enum WaitError {
     /// An [`Interrupter`](crate::Interrupter) was used.
-    #[error("interrupted")]
+    #[error("interrupted, by the handle's interrupter")]
     Interrupted,
-    /// The operating system said no.
-    #[error("cannot tell who is attached: {0}")]
-    Os(io::Error),
+    /// Somebody in this process has closed descriptors that he does not know (`close_range`), and with
+    /// them the one that leads to this handle's locks. Others still see it alive, and its slots are not
+    /// given away, but it cannot tell any more who else is alive. Stop that, and open a new one.
+    #[error("channel {channel:?}: the lock is lost, its descriptor was closed by somebody else")]
+    LockLost {
+        /// The channel's name.
+        channel: String,
+    },
+    /// This process is a child that was forked after the handle was opened. Open a new one here.
+    #[error("channel {channel:?}: the handle was opened before a fork, by the parent")]
+    Forked {
+        /// The channel's name.
+        channel: String,
+    },
 }
 
 /// Any error of this crate, for `fn main() -> Result<(), shm_comm::Error>`.

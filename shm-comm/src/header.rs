@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 0               Header, then the channel's name, then the canonical text of its schema
-//! control_offset  control: rings line · registered line · sleepers line · per subscriber two lines
+//! control_offset  control: rings and retired line · registered line · sleepers line · per subscriber
+//!                 two lines
 //! records_offset  one Record for each publisher, then one for each subscriber
 //! rings_offset    ring 0 … ring P-1, each `ring_stride` bytes of whole pages, sparse until claimed
 //! file_size
@@ -18,13 +19,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::AttachError;
 use crate::options::Channel;
+use crate::process::{self, Identity};
 use crate::ring::{self, MAX_PARTICIPANTS, PINS};
 use crate::schema::{Schema, fnv1a};
 
 const MAGIC: [u8; 8] = *b"shm-comm";
 const BYTE_ORDER: u32 = 0x0102_0304;
 /// Changes with every change of the layout above.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// No name and no schema has more bytes.
 pub const MAX_TEXT: usize = 1 << 16;
 /// Where a core looks for its data; what is written by different processes lies in different ones.
@@ -36,13 +38,15 @@ pub const SLOTS_OFFSET: u64 = 128;
 const SLOT_HEADER: u64 = 16;
 /// Two lines: pins, and the word on which it sleeps.
 pub const SUBSCRIBER_STRIDE: u64 = 2 * LINE;
+/// From the start of the control area to the word that says whether the segment is retired.
+pub const RETIRED_OFFSET: u64 = 8;
 /// From the start of the control area to its first subscriber.
 pub const SUBSCRIBERS_OFFSET: u64 = 3 * LINE;
 /// The largest alignment of a message.
 pub const MAX_ALIGN: usize = 4096;
 const MAX_DEPTH: u32 = 1 << 16;
 
-const _: () = assert!(size_of::<Header>() == 128);
+const _: () = assert!(size_of::<Header>() == 136);
 const _: () = assert!(size_of::<Record>() == LINE as usize);
 const _: () = assert!(PINS * size_of::<u32>() == LINE as usize);
 
@@ -73,6 +77,18 @@ struct Header {
     rings_offset: u64,
     ring_stride: u64,
     file_size: u64,
+    /// Bit *i*: whoever made the segment has set option *i* of [`OPTIONS`].
+    chosen: u32,
+    reserved: u32,
+}
+
+/// The options that both sides of a channel share.
+pub const OPTIONS: [&str; 3] = ["depth", "max_publishers", "max_subscribers"];
+
+/// Their values as a handle has set them.
+pub fn options_of(channel: &Channel) -> [Option<u32>; OPTIONS.len()] {
+    let (publishers, subscribers) = (channel.max_publishers, channel.max_subscribers);
+    [channel.depth, publishers.map(u32::from), subscribers.map(u32::from)]
 }
 
 /// What the channel does with messages.
@@ -92,15 +108,15 @@ impl Pattern {
     }
 }
 
-/// Who a participant is, for people: nothing is decided by it.
+/// Who a participant is, for people: nothing is decided by it. All zeroes: nobody.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Record {
-    /// As the process sees itself.
+    /// As the process sees itself, see [`Identity`](crate::process::Identity).
     pub pid: u32,
     /// Of the ring's writer; 0 for a subscriber.
     pub generation: u32,
-    /// When the process started, see [`process_start`](crate::os::process_start).
+    /// As for `pid`.
     pub process_start: u64,
     /// How many samples a subscriber may hold; 0 for a publisher.
     pub max_held: u32,
@@ -110,13 +126,8 @@ pub struct Record {
 impl Record {
     /// This process.
     pub fn of_this_process(generation: u32, max_held: u32) -> Record {
-        Record {
-            pid: std::process::id(),
-            generation,
-            process_start: crate::os::process_start(),
-            max_held,
-            reserved: [0; 11],
-        }
+        let Identity { pid, start: process_start } = process::identity();
+        Record { pid, generation, process_start, max_held, reserved: [0; 11] }
     }
 }
 
@@ -146,6 +157,8 @@ pub struct Description {
     pub schema: String,
     pub layout_hash: u64,
     pub geometry: Geometry,
+    /// Which of [`OPTIONS`] were set by whoever made it.
+    pub chosen: u32,
 }
 
 /// Why bytes are no header.
@@ -260,6 +273,11 @@ impl Geometry {
         self.records_offset + u64::from(self.max_publishers + id) * LINE
     }
 
+    /// The values of [`OPTIONS`].
+    pub fn options(&self) -> [u32; OPTIONS.len()] {
+        [self.depth, self.max_publishers, self.max_subscribers]
+    }
+
     /// Every relation that the rest of the crate relies on. Names the first number that is wrong.
     fn check(&self, text_end: u64, page: u64) -> Result<(), String> {
         let g = self;
@@ -322,9 +340,10 @@ impl Geometry {
     }
 }
 
-/// The bytes at the start of a new segment.
-pub fn write(pattern: Pattern, name: &str, schema: &Schema, geometry: &Geometry) -> Vec<u8> {
-    let text = schema.canonical();
+/// The bytes at the start of a new segment, of a type with this canonical text.
+pub fn write(pattern: Pattern, channel: &Channel, text: &str, geometry: &Geometry) -> Vec<u8> {
+    let name = &channel.name;
+    let set = options_of(channel).into_iter().enumerate().filter(|(_, value)| value.is_some());
     let mut header = Header {
         magic: MAGIC,
         byte_order: BYTE_ORDER,
@@ -348,6 +367,8 @@ pub fn write(pattern: Pattern, name: &str, schema: &Schema, geometry: &Geometry)
         rings_offset: geometry.rings_offset,
         ring_stride: geometry.ring_stride,
         file_size: geometry.file_size,
+        chosen: set.fold(0, |bits, (option, _)| bits | 1 << option),
+        reserved: 0,
     };
     let texts = [name.as_bytes(), text.as_bytes()].concat();
     header.checksum = checksum(&header, &texts);
@@ -375,10 +396,13 @@ pub fn read(
         return refuse("its header has another size");
     };
     if header.magic != MAGIC {
-        return refuse("it does not begin with `shm-comm`");
+        let found = header.magic.escape_ascii();
+        return Err(Refusal::NotAChannel(format!("it begins with \"{found}\", not \"shm-comm\"")));
     }
     if header.byte_order != BYTE_ORDER {
-        return refuse("it was made on a machine with another byte order");
+        let found = header.byte_order;
+        let reason = format!("it was made on a machine with another byte order ({found:#010x})");
+        return Err(Refusal::NotAChannel(reason));
     }
     if header.format != FORMAT {
         return Err(Refusal::Format(header.format));
@@ -430,6 +454,7 @@ pub fn read(
         schema,
         layout_hash: header.layout_hash,
         geometry,
+        chosen: header.chosen,
     })
 }
 
@@ -454,16 +479,24 @@ mod tests {
     #[test]
     fn a_header_reads_back_as_written() {
         let geometry = plan(Channel::new("x"), <[f64; 7]>::SCHEMA);
-        let bytes = write(Pattern::PubSub, "robot/é", <[f64; 7]>::SCHEMA, &geometry);
+        let bytes = write(Pattern::PubSub, &Channel::new("robot/é"), "[f64;7]", &geometry);
         let read = parse(&bytes, geometry.file_size).unwrap();
         assert_eq!((read.name.as_str(), read.schema.as_str()), ("robot/é", "[f64;7]"));
-        assert_eq!(read.geometry, geometry);
+        assert_eq!((read.geometry, read.chosen), (geometry, 0));
+    }
+
+    #[test]
+    fn a_header_says_which_options_were_chosen() {
+        let channel = Channel::new("x").depth(64).max_subscribers(3);
+        let geometry = plan(channel.clone(), u64::SCHEMA);
+        let bytes = write(Pattern::PubSub, &channel, "u64", &geometry);
+        assert_eq!(parse(&bytes, geometry.file_size).unwrap().chosen, 0b101);
     }
 
     #[test]
     fn every_flipped_bit_and_every_length_is_refused() {
         let geometry = plan(Channel::new("x"), u64::SCHEMA);
-        let bytes = write(Pattern::PubSub, "x", u64::SCHEMA, &geometry);
+        let bytes = write(Pattern::PubSub, &Channel::new("x"), "u64", &geometry);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -505,7 +538,7 @@ mod tests {
             Geometry { file_size: good.file_size + 4096, ..good },
         ];
         for geometry in bad {
-            let bytes = write(Pattern::PubSub, "x", u64::SCHEMA, &geometry);
+            let bytes = write(Pattern::PubSub, &Channel::new("x"), "u64", &geometry);
             let result = parse(&bytes, geometry.file_size);
             assert!(matches!(result, Err(Refusal::NotAChannel(_))), "{geometry:?}");
         }

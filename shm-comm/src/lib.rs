@@ -62,13 +62,19 @@ mod channel;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod error;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod events;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod header;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod liveness;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod mapping;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod options;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod os;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod process;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod pubsub;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
@@ -86,7 +92,7 @@ pub use shm_comm_derive::ShmMessage;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub use {
     error::{AttachError, Error, Holder, LoanError, RecvError, WaitError},
-    options::{Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},
+    options::{Access, Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},
     pubsub::{
         Iter, Loan, LoanUninit, Publisher, PublisherId, PublisherStats, Sample, Subscriber,
         SubscriberStats,

@@ -1,19 +1,24 @@
 //! Who is alive: a lock on a byte for each participant, which the kernel drops when it dies.
 //!
-//! No pid, no heartbeat, no time-out. A participant holds the byte of its id exclusively from
-//! before its first use of the id until after its last. So whoever gets the byte of an id may clean
-//! up what that id has left behind, and while he does, nobody else is that id. The bytes lie beyond
-//! the end of any file.
+//! No heartbeat, no time-out. A participant holds the byte of its id exclusively from before its
+//! first use of the id until after its last. So whoever gets the byte of an id may clean up what that
+//! id has left behind, and while he does, nobody else is that id. The bytes lie beyond the end of any
+//! file.
 
 use std::fs::File;
 use std::io;
 
 use crate::os::{self, Lock};
+use crate::ring::MAX_PARTICIPANTS;
 
 const BASE: u64 = 1 << 40;
 
 /// Locked shared by everybody who is attached, see [`segment`](crate::segment).
 pub const LIFECYCLE: u64 = BASE;
+
+/// Locked shared by every publisher; exclusively by whoever replaces the segment, see
+/// [`segment`](crate::segment).
+pub const PUBLISHERS: u64 = BASE + 1;
 
 /// One place of a channel: a ring to write to, or a subscriber's pins and its bed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,12 @@ pub enum Place {
     Listening(u32),
 }
 
+/// Whether any subscriber listens to what is published in this file.
+pub fn anyone_listens(file: &File) -> io::Result<bool> {
+    let bytes = u64::from(MAX_PARTICIPANTS);
+    Ok(os::locked_by_others(file, Place::Listening(0).byte(), bytes)? != Lock::None)
+}
+
 impl Place {
     fn byte(self) -> u64 {
         match self {
@@ -34,7 +45,7 @@ impl Place {
         }
     }
 
-    /// Takes the place, if nobody alive has it.
+    /// Takes the place, if nobody has it locked.
     pub fn take(self, file: &File) -> io::Result<bool> {
         os::lock(file, self.byte(), Lock::Exclusive)
     }
@@ -47,25 +58,6 @@ impl Place {
 
     /// Somebody other than the owner of `file` has the place.
     pub fn is_taken(self, file: &File) -> io::Result<bool> {
-        os::is_locked(file, self.byte())
+        Ok(os::locked_by_others(file, self.byte(), 1)? != Lock::None)
     }
-}
-
-/// Takes the lowest free place of these. `None`: all are taken, again and again.
-pub fn take_lowest(
-    file: &File,
-    places: impl Iterator<Item = Place> + Clone,
-) -> io::Result<Option<Place>> {
-    for attempt in 0..3 {
-        if attempt > 0 {
-            // A place may be taken for a moment by somebody who cleans it up.
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        for place in places.clone() {
-            if place.take(file)? {
-                return Ok(Some(place));
-            }
-        }
-    }
-    Ok(None)
 }

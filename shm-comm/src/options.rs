@@ -23,6 +23,24 @@ pub struct Channel {
     pub(crate) depth: Option<u32>,
     pub(crate) max_publishers: Option<u16>,
     pub(crate) max_subscribers: Option<u16>,
+    pub(crate) access: Access,
+}
+
+/// Who may use a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access {
+    /// Only the user that this process acts as: a folder of mode 0700, files of mode 0600.
+    #[default]
+    Owner,
+    /// All members of the folder's group: a folder of mode 2770, files of mode 0660, whatever the
+    /// umask. They trust each other: each can stop a channel, and remove its file.
+    ///
+    /// Every handle of the channel says it. The folder is by default
+    /// `/dev/shm/shm-comm-group-<group id>`, by the process's effective group. A folder that is not
+    /// there is made with the process's group (its parents must be there); for another group make it
+    /// first: `install -d -g robots -m 2770 /dev/shm/robots`.
+    Group,
 }
 
 impl Channel {
@@ -34,6 +52,7 @@ impl Channel {
             depth: None,
             max_publishers: None,
             max_subscribers: None,
+            access: Access::Owner,
         }
     }
 
@@ -47,6 +66,12 @@ impl Channel {
     /// It should be on a tmpfs. On a disk everything works, and the disk is busy.
     pub fn root(mut self, folder: impl Into<PathBuf>) -> Channel {
         self.root = Some(folder.into());
+        self
+    }
+
+    /// Who may use the channel. Default: [`Access::Owner`].
+    pub fn access(mut self, access: Access) -> Channel {
+        self.access = access;
         self
     }
 

@@ -114,9 +114,10 @@ impl<T: ShmMessage> Publisher<T> {
     ///
     /// # Errors
     ///
-    /// None today.
+    /// [`WaitError::LockLost`] and [`WaitError::Forked`].
     pub fn wait_for_subscribers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        wait_for_participants(timeout, || self.subscribers() >= n, || false)
+        let enough = || self.output.check().map(|()| self.subscribers() >= n);
+        wait_for_participants(timeout, enough, || false)
     }
 
     /// What has happened so far.
@@ -429,13 +430,10 @@ impl<T: ShmMessage> Subscriber<T> {
     ///
     /// # Errors
     ///
-    /// [`WaitError::Interrupted`].
+    /// [`WaitError`].
     pub fn wait_for_publishers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        wait_for_participants(
-            timeout,
-            || self.input.publishers() >= n,
-            || self.waiter.take_interrupt(),
-        )
+        let enough = || self.input.check().map(|()| self.input.publishers() >= n);
+        wait_for_participants(timeout, enough, || self.waiter.take_interrupt())
     }
 
     /// Something that ends a blocking call of this subscriber, from another thread or from a signal
@@ -465,6 +463,12 @@ impl<T: ShmMessage> Subscriber<T> {
             if waited == Waited::Ready {
                 continue;
             }
+            if waited != Waited::Interrupted {
+                self.input.look_around()?;
+            }
+            if waited == Waited::LookAgain {
+                continue;
+            }
             self.input.forget_expected();
             return match waited {
                 Waited::Interrupted => Err(RecvError::Interrupted),
@@ -488,7 +492,8 @@ impl<T: ShmMessage> Subscriber<T> {
             std::thread::sleep(FUTILE_PAUSE);
         }
         let input = &self.input;
-        self.waiter.wait(input.control(), input.id(), deadline, || input.anything_new())
+        let news = || input.anything_new();
+        self.waiter.wait(input.control(), input.id(), input.has_moved(), deadline, news)
     }
 }
 
@@ -548,12 +553,12 @@ pub struct SubscriberStats {
 
 fn wait_for_participants(
     timeout: Duration,
-    enough: impl Fn() -> bool,
+    enough: impl Fn() -> Result<bool, WaitError>,
     interrupted: impl Fn() -> bool,
 ) -> Result<bool, WaitError> {
     let deadline = Instant::now().checked_add(timeout);
     loop {
-        if enough() {
+        if enough()? {
             return Ok(true);
         }
         if interrupted() {

@@ -1,4 +1,4 @@
-//! The file of one channel: who makes it, who may use it, who removes it; and its memory.
+//! The file of one channel: who makes it, who may use it, who replaces it, who removes it.
 //!
 //! A segment is made complete before it has a name, and removed by the last one to leave. While
 //! attached, every handle holds a *shared* lock on the lifecycle byte, through a descriptor of its
@@ -13,34 +13,64 @@
 //!
 //! A leaver unlocks *before* it tries: two that upgrade their shared locks would both fail.
 //!
+//! # Retiring
+//!
+//! Schema and geometry are the publishers'. They hold the *publishers* byte shared as well. One that
+//! finds a segment of another schema or geometry, and gets that byte exclusively, knows that no
+//! publisher is attached: it marks the segment as retired, takes its name away and makes a new one.
+//! Subscribers see the mark, read what is left and open the name again. A subscriber may do the same
+//! for an option which it sets and nobody has chosen.
+//!
+//! A publisher may be gone before the subscribers of the segment that it has retired have seen the
+//! mark. So that they find what it has published, it leaves the new segment behind then, and they
+//! enter it though nobody is attached.
+//!
 //! # Crash safety
 //!
 //! Killed before the link: the kernel frees the nameless file. Killed after it: the lock goes with
-//! the process, and the next one to come finds a stale segment and replaces it.
+//! the process, and the next one to come finds a stale segment and replaces it. Killed between the
+//! mark and the unlink: the next one to come takes the name away.
+//!
+//! Every unlink is by somebody who holds a byte exclusively without which nobody else unlinks that
+//! file (a retirer keeps the lifecycle byte, too), so that it never hits a newer file of that name.
 
-use std::collections::HashMap;
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::mem::ManuallyDrop;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memmap2::{MmapOptions, MmapRaw};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::AttachError;
+use crate::events;
 use crate::header::{self, Geometry, Pattern, Record, Refusal};
 use crate::liveness;
-use crate::options::Channel;
-use crate::os::{self, Access, Lock};
+use crate::mapping::Mapping;
+use crate::options::{Access, Channel};
+use crate::os::{self, Lock};
+use crate::process::{LockFile, Owner};
 use crate::schema::Schema;
 
 /// How long to try while others come and go.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the one who retired a segment has for making the new one before others do.
+const HEAD_START: Duration = Duration::from_millis(20);
+/// How long the one who makes a folder for a group has for that.
+const FOLDER_PATIENCE: Duration = Duration::from_millis(200);
+
+/// As what somebody attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Decides what the channel is if no other publisher is there.
+    Publisher,
+    /// Takes what is there, but for an option that nobody has chosen.
+    Subscriber,
+    /// A subscriber whose segment was retired. Takes what is there.
+    Follower,
+}
 
 /// An attached segment. Dropped: left, and removed if nobody else is there.
 #[derive(Debug)]
@@ -50,31 +80,31 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Attaches to the channel, which is made if it is not there.
+    /// Attaches to the channel, which is made if it is not there. `retire` tells those who are
+    /// attached to a segment that it is retired.
     pub fn attach(
         channel: &Channel,
         pattern: Pattern,
         schema: &Schema,
+        role: Role,
+        retire: &dyn Fn(&Arc<Mapping>),
     ) -> Result<Segment, AttachError> {
-        let file_name = file_name(&channel.name, pattern)?;
-        let root = root(channel);
-        let folder = open_root(&root)?;
-        let path = root.join(&file_name);
-        let name = CString::new(file_name).map_err(|error| AttachError::Os {
-            action: "name",
-            path: path.clone(),
-            source: error.into(),
-        })?;
-        let door = Arc::new(Door { folder, name, path });
-        let (member, geometry) = door.enter(channel, pattern, schema)?;
-        match Mapping::of(&member.file, &geometry).map_err(door.os("map"))? {
-            Some(mapping) => Ok(Segment { member, mapping }),
-            None => Err(door.refused("its header is not the one that this process has seen")),
+        let text = schema.canonical();
+        let door = Arc::new(Door::of(channel, pattern, true)?);
+        Wanted { door, channel, pattern, schema, text: &text, role, retire }.enter()
+    }
+
+    /// Removes a segment to which nobody is attached, and says whether there was one.
+    pub fn remove_stale(channel: &Channel, pattern: Pattern) -> Result<bool, AttachError> {
+        match Door::of(channel, pattern, false) {
+            Ok(door) => door.remove_if_stale(),
+            Err(AttachError::UnsafeRoot { path, .. }) if !path.exists() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     pub fn geometry(&self) -> &Geometry {
-        &self.mapping.geometry
+        self.mapping.geometry()
     }
 
     pub fn mapping(&self) -> &Arc<Mapping> {
@@ -88,225 +118,434 @@ impl Segment {
 
     /// The file, for locks: every handle has opened it for itself.
     pub fn file(&self) -> &File {
-        &self.member.file
+        self.member.file.file()
     }
 
-    /// False in a child that was forked off a member: there is nothing there that it may touch.
-    pub fn is_ours(&self) -> bool {
-        self.member.is_ours()
+    /// The process that has attached: a child that was forked since may touch nothing here.
+    pub fn owner(&self) -> Owner {
+        self.member.file.owner()
+    }
+
+    /// Whether locks can be asked and changed: see [`LockFile::is_intact`].
+    pub fn is_locked(&self) -> bool {
+        self.member.file.is_intact()
     }
 
     /// Makes the memory of a ring real.
     pub fn allocate_ring(&self, ring: u32) -> Result<(), AttachError> {
         let (offset, len) = (self.geometry().ring_offset(ring), self.geometry().ring_stride);
         os::allocate(self.file(), offset, len)
-            .map_err(|error| no_room(error, self.path(), self.file(), len))
+            .map_err(|error| self.member.door.no_room("allocate", error, self.file(), len))
     }
 
     /// Wraps an error of the system in what was tried.
-    pub fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError {
+    pub fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError + use<> {
         self.member.door.os(action)
     }
 
-    /// Describes a participant. For people, so it is no error if it cannot.
+    /// Describes a participant. It is no error if it cannot: the lock is what counts.
     pub fn write_record(&self, offset: u64, record: &Record) {
         let _ = self.file().write_all_at(record.as_bytes(), offset);
     }
 
     /// What a participant said of itself.
     pub fn read_record(&self, offset: u64) -> Record {
-        let mut bytes = [0; size_of::<Record>()];
-        let read = self.file().read_exact_at(&mut bytes, offset);
-        read.ok().and_then(|()| Record::read_from_bytes(&bytes).ok()).unwrap_or_default()
+        read_record(self.file(), offset)
     }
+}
+
+fn read_record(file: &File, offset: u64) -> Record {
+    let mut bytes = [0; size_of::<Record>()];
+    let read = file.read_exact_at(&mut bytes, offset);
+    read.ok().and_then(|()| Record::read_from_bytes(&bytes).ok()).unwrap_or_default()
 }
 
 /// Somebody who holds the lifecycle byte. Dropped: leaves, and removes the file if nobody else does.
 #[derive(Debug)]
 struct Member {
-    file: File,
+    file: Arc<LockFile>,
     door: Arc<Door>,
-    process: u32,
-}
-
-impl Member {
-    /// Whoever calls this has locked the byte of `file`.
-    fn new(file: File, door: &Arc<Door>) -> Member {
-        Member { file, door: door.clone(), process: std::process::id() }
-    }
-
-    fn is_ours(&self) -> bool {
-        self.process == std::process::id()
-    }
+    /// The segment that this one has replaced.
+    predecessor: Option<Arc<LockFile>>,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if !self.is_ours() {
-            // The locks are those of the process that forked this one.
+        // In a forked child the locks are those of its parent; and a descriptor that is not ours
+        // any more may be anything.
+        if !self.file.is_intact() {
             return;
         }
-        let Door { folder, name, .. } = &*self.door;
-        let byte = liveness::LIFECYCLE;
+        let file = self.file.file();
         // What fails here leaves a file behind, which the next to come replaces.
-        let _ = os::lock(&self.file, byte, Lock::None);
-        if let Ok(true) = os::lock(&self.file, byte, Lock::Exclusive)
-            && let Ok(true) = os::is_named(&self.file, folder, name)
+        let _ = os::lock(file, liveness::PUBLISHERS, Lock::None);
+        let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
+        let awaited = |old: &Arc<LockFile>| liveness::anyone_listens(old.file()).unwrap_or(false);
+        if let Ok(true) = os::lock(file, liveness::LIFECYCLE, Lock::Exclusive)
+            && !self.predecessor.as_ref().is_some_and(awaited)
+            && let Ok(false) = self.door.unlink(file)
         {
-            let _ = os::unlink(folder, name);
+            // This one was replaced, and there is nobody any more who could be awaited there.
+            let _ = self.door.remove_if_stale();
         }
+        let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
     }
 }
 
 /// Where a segment is.
 #[derive(Debug)]
-struct Door {
+pub struct Door {
     folder: File,
     name: CString,
     path: PathBuf,
+    access: Access,
 }
 
 impl Door {
-    fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError {
+    /// Finds the folder of a channel, or makes it.
+    pub fn of(channel: &Channel, pattern: Pattern, make: bool) -> Result<Door, AttachError> {
+        let file_name = file_name(&channel.name, pattern)?;
+        let root = root(channel.root.as_deref(), channel.access);
+        let folder = open_root(&root, channel.access, make)?;
+        let path = root.join(&file_name);
+        let name = CString::new(file_name).map_err(|error| AttachError::Os {
+            action: "name",
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        Ok(Door { folder, name, path, access: channel.access })
+    }
+
+    fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError + use<> {
         let path = self.path.clone();
         move |source| AttachError::Os { action, path: path.clone(), source }
     }
 
+    fn no_room(
+        &self,
+        action: &'static str,
+        error: io::Error,
+        file: &File,
+        needed: u64,
+    ) -> AttachError {
+        if os::is_out_of_space(&error) {
+            let (path, file_system) = (self.path.clone(), os::file_system_size(file));
+            AttachError::NoSpace { path, needed, file_system }
+        } else {
+            self.os(action)(error)
+        }
+    }
+
+    fn refused(&self, reason: impl Into<String>) -> AttachError {
+        AttachError::NotAChannel { path: self.path.clone(), reason: reason.into() }
+    }
+
+    /// `None`: there is no such file.
+    fn open(&self) -> Result<Option<LockFile>, AttachError> {
+        match LockFile::open(|| os::open_file(&self.folder, &self.name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.cannot_open(error)),
+        }
+    }
+
+    fn cannot_open(&self, error: io::Error) -> AttachError {
+        match os::look_at(&self.folder, &self.name) {
+            Some(found) if !found.is_file() => self.refused(format!("it is {}", kind_of(&found))),
+            Some(found) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.foreign(found.uid(), found.mode())
+            }
+            _ => self.os("open")(error),
+        }
+    }
+
+    fn foreign(&self, owner: u32, mode: u32) -> AttachError {
+        let (path, user, mode) = (self.path.clone(), os::user(), mode & 0o7777);
+        AttachError::ForeignOwner { path, owner, mode, user }
+    }
+
+    /// Whether the file can be ours, before anything in it is looked at.
+    fn trust(&self, file: &LockFile) -> Result<Metadata, AttachError> {
+        let found = file.file().metadata().map_err(self.os("inspect"))?;
+        if !found.is_file() {
+            return Err(self.refused(format!("it is {}", kind_of(&found))));
+        }
+        let group =
+            || self.folder.metadata().map(|folder| folder.gid()).map_err(self.os("inspect"));
+        let (trusted, mask) = match self.access {
+            Access::Owner => (found.uid() == os::user(), 0o022),
+            // The folder's group is ours, so whoever made the file with it is one of us.
+            Access::Group => (found.uid() == os::user() || found.gid() == group()?, 0o002),
+        };
+        if !trusted {
+            return Err(self.foreign(found.uid(), found.mode()));
+        }
+        let mode = found.mode() & 0o7777;
+        if mode & mask != 0 {
+            let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+            return Err(self.refused(format!("{who} may write to it (mode {mode:04o})")));
+        }
+        Ok(found)
+    }
+
+    /// What a file says of itself.
+    fn describe(&self, file: &LockFile) -> Result<header::Description, AttachError> {
+        let size = file.file().metadata().map_err(self.os("inspect"))?.len();
+        header::read(size, os::page_size(), |to, offset| {
+            file.file().read_exact_at(to, offset).is_ok()
+        })
+        .map_err(|refusal| match refusal {
+            Refusal::NotAChannel(reason) => self.refused(reason),
+            Refusal::Format(found) => {
+                AttachError::FormatVersion { path: self.path.clone(), found, known: header::FORMAT }
+            }
+        })
+    }
+
+    /// Removes a segment to which nobody is attached, and says whether there was one.
+    fn remove_if_stale(&self) -> Result<bool, AttachError> {
+        let Some(file) = self.open()? else { return Ok(false) };
+        self.trust(&file)?;
+        let lock = os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive);
+        if lock.map_err(self.os("lock"))? { self.remove_stale(&file) } else { Ok(false) }
+    }
+
+    /// Removes a segment whose lifecycle byte is held exclusively. `false`: it was not there any more.
+    fn remove_stale(&self, file: &LockFile) -> Result<bool, AttachError> {
+        // Nobody is attached: stale, also if another release made it. What looks like no segment at
+        // all is not ours to remove, though.
+        match self.describe(file) {
+            Ok(_) | Err(AttachError::FormatVersion { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.unlink(file.file()).map_err(self.os("remove"))
+    }
+
+    /// Takes the name away, if it is this file's. The caller has excluded everybody else who would.
+    fn unlink(&self, file: &File) -> io::Result<bool> {
+        let named = os::is_named(file, &self.folder, &self.name)?;
+        if named {
+            os::unlink(&self.folder, &self.name)?;
+            events::removed(&self.path);
+        }
+        Ok(named)
+    }
+}
+
+fn kind_of(found: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = found.file_type();
+    match () {
+        () if kind.is_symlink() => "a symbolic link",
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() => "a character device",
+        () if kind.is_block_device() => "a block device",
+        () => "no regular file",
+    }
+}
+
+/// Somebody who is about to attach.
+struct Wanted<'a> {
+    door: Arc<Door>,
+    channel: &'a Channel,
+    pattern: Pattern,
+    schema: &'a Schema,
+    /// The schema's.
+    text: &'a str,
+    role: Role,
+    retire: &'a dyn Fn(&Arc<Mapping>),
+}
+
+/// What came of one attempt to attach.
+enum Entered {
+    Segment(Segment),
+    /// It was stale, or somebody else was first, or is removing it. Start over.
+    NotYet,
+    /// It was retired by us. Make the next.
+    Retired(Arc<LockFile>),
+}
+
+impl Wanted<'_> {
     /// Opens or makes the segment and holds its lifecycle byte.
-    fn enter(
-        self: &Arc<Self>,
-        channel: &Channel,
-        pattern: Pattern,
-        schema: &Schema,
-    ) -> Result<(Member, Geometry), AttachError> {
+    fn enter(&self) -> Result<Segment, AttachError> {
         let start = Instant::now();
         let mut pause = Duration::from_micros(1);
+        let mut predecessor = None;
         loop {
-            let entered = match os::open_file(&self.folder, &self.name) {
-                Ok(file) => self.enter_existing(file, channel, pattern, schema)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.make(channel, pattern, schema)?
+            let entered = match self.door.open()? {
+                Some(file) => self.enter_existing(file)?,
+                None if self.role == Role::Follower && start.elapsed() < HEAD_START => {
+                    Entered::NotYet
                 }
-                Err(error) => return Err(self.cannot_open(error)),
+                None => self.make(predecessor.clone())?,
             };
-            if let Some(entered) = entered {
-                return Ok(entered);
+            match entered {
+                Entered::Segment(segment) => return Ok(segment),
+                Entered::Retired(old) => {
+                    predecessor = Some(old);
+                    continue;
+                }
+                Entered::NotYet => {}
             }
             if start.elapsed() > PATIENCE {
-                return Err(AttachError::Busy { path: self.path.clone() });
+                return Err(AttachError::Busy { path: self.door.path.clone() });
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(1));
         }
     }
 
-    /// `None`: it was stale, or somebody is removing it. Start over.
-    fn enter_existing(
-        self: &Arc<Self>,
-        file: File,
-        channel: &Channel,
-        pattern: Pattern,
-        schema: &Schema,
-    ) -> Result<Option<(Member, Geometry)>, AttachError> {
-        let metadata = file.metadata().map_err(self.os("inspect"))?;
-        if !metadata.is_file() {
-            return Err(self.refused("it is not a regular file"));
-        }
-        let user = os::user();
-        if metadata.uid() != user {
-            let (path, owner) = (self.path.clone(), metadata.uid());
-            return Err(AttachError::ForeignOwner { path, owner, user });
-        }
-        if metadata.mode() & 0o022 != 0 {
-            return Err(self.refused("others may write to it"));
-        }
-        let lock = |lock| os::lock(&file, liveness::LIFECYCLE, lock).map_err(self.os("lock"));
-        if lock(Lock::Exclusive)? {
-            // Nobody is attached: stale, also if another release made it. What looks like no
-            // segment at all is not ours to remove, though.
-            match self.describe(&file, metadata.len(), channel) {
-                Ok(_) | Err(AttachError::FormatVersion { .. }) => {}
-                Err(error) => return Err(error),
+    fn enter_existing(&self, file: LockFile) -> Result<Entered, AttachError> {
+        let door = &self.door;
+        door.trust(&file)?;
+        let file = Arc::new(file);
+        let lock = |file: &LockFile, byte, lock| {
+            os::lock(file.file(), byte, lock).map_err(door.os("lock"))
+        };
+        if lock(&file, liveness::LIFECYCLE, Lock::Exclusive)? {
+            if !self.may_enter_stale(&file) {
+                door.remove_stale(&file)?;
+                return Ok(Entered::NotYet);
             }
-            if os::is_named(&file, &self.folder, &self.name).map_err(self.os("inspect"))? {
-                os::unlink(&self.folder, &self.name).map_err(self.os("remove"))?;
-            }
-            return Ok(None);
         }
-        if !lock(Lock::Shared)? {
-            return Ok(None);
+        if !lock(&file, liveness::LIFECYCLE, Lock::Shared)? {
+            return Ok(Entered::NotYet);
         }
         // From here on somebody may have found that he is not the last because of us.
-        let member = Member::new(file, self);
-        if !os::is_named(&member.file, &self.folder, &self.name).map_err(self.os("inspect"))? {
-            return Ok(None);
+        let member = Member { file, door: door.clone(), predecessor: None };
+        let is_named = |file: &LockFile| {
+            os::is_named(file.file(), &door.folder, &door.name).map_err(door.os("inspect"))
+        };
+        if !is_named(&member.file)? {
+            return Ok(Entered::NotYet);
         }
-        let found = self.describe(&member.file, metadata.len(), channel)?;
-        self.agree(channel, pattern, schema, &found)?;
-        Ok(Some((member, found.geometry)))
+        let found = door.describe(&member.file)?;
+        if is_retired(member.file.file(), &found.geometry) {
+            // Whoever has retired it died before he took the name away.
+            if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
+                door.unlink(member.file.file()).map_err(door.os("remove"))?;
+            }
+            return Ok(Entered::NotYet);
+        }
+        let is_current =
+            |file: &LockFile| Ok(!is_retired(file.file(), &found.geometry) && is_named(file)?);
+        match self.agree(&found) {
+            Ok(()) => {
+                if self.role == Role::Publisher {
+                    if !lock(&member.file, liveness::PUBLISHERS, Lock::Shared)? {
+                        return Ok(Entered::NotYet);
+                    }
+                    // Now nobody can retire it any more; but somebody may have.
+                    if !is_current(&member.file)? {
+                        return Ok(Entered::NotYet);
+                    }
+                }
+                self.mapped(member, &found.geometry)
+            }
+            Err(mismatch) if !self.may_replace(&mismatch, &found) => Err(mismatch),
+            Err(mismatch) => {
+                if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
+                    if is_current(&member.file)? {
+                        let mapping = self.mapping(&member.file, &found.geometry)?;
+                        (self.retire)(&mapping);
+                        door.unlink(member.file.file()).map_err(door.os("remove"))?;
+                        events::retired(&door.path);
+                        return Ok(Entered::Retired(member.file.clone()));
+                    }
+                    return Ok(Entered::NotYet);
+                }
+                // Another publisher, unless somebody is just retiring it, or has.
+                let others = os::locked_by_others(member.file.file(), liveness::PUBLISHERS, 1);
+                let publishers = others.map_err(door.os("lock"))? == Lock::Shared;
+                if publishers && is_current(&member.file)? {
+                    Err(mismatch)
+                } else {
+                    Ok(Entered::NotYet)
+                }
+            }
+        }
     }
 
-    fn describe(
-        &self,
-        file: &File,
-        file_size: u64,
-        channel: &Channel,
-    ) -> Result<header::Description, AttachError> {
-        header::read(file_size, os::page_size(), |to, offset| {
-            file.read_exact_at(to, offset).is_ok()
-        })
-        .map_err(|refusal| match refusal {
-            Refusal::NotAChannel(reason) => self.refused(reason),
-            Refusal::Format(found) => AttachError::FormatVersion {
-                channel: channel.name.clone(),
-                found,
-                known: header::FORMAT,
-            },
-        })
+    /// A subscriber of the segment before this one may enter it though nobody is attached.
+    fn may_enter_stale(&self, file: &LockFile) -> bool {
+        self.role == Role::Follower
+            && self.door.describe(file).is_ok_and(|found| {
+                self.agree(&found).is_ok() && !is_retired(file.file(), &found.geometry)
+            })
     }
 
-    /// `None`: somebody else was first.
-    fn make(
-        self: &Arc<Self>,
-        channel: &Channel,
-        pattern: Pattern,
-        schema: &Schema,
-    ) -> Result<Option<(Member, Geometry)>, AttachError> {
-        let schema_len = schema.canonical().len();
-        if schema_len > header::MAX_TEXT {
+    fn make(&self, predecessor: Option<Arc<LockFile>>) -> Result<Entered, AttachError> {
+        let (door, name) = (&self.door, &self.channel.name);
+        if self.text.len() > header::MAX_TEXT {
             return Err(AttachError::SchemaTooLong {
-                channel: channel.name.clone(),
-                len: schema_len,
+                channel: name.clone(),
+                len: self.text.len(),
                 max: header::MAX_TEXT,
             });
         }
-        let text_len = (channel.name.len() + schema_len) as u64;
-        let geometry = Geometry::plan(channel, schema, text_len, os::page_size())?;
-        let file = os::create_nameless(&self.folder).map_err(self.os("create"))?;
+        let text_len = (name.len() + self.text.len()) as u64;
+        let geometry = Geometry::plan(self.channel, self.schema, text_len, os::page_size())?;
         let needed = geometry.rings_offset;
-        file.set_len(geometry.file_size).map_err(self.os("size"))?;
-        os::allocate(&file, 0, needed)
-            .map_err(|error| no_room(error, &self.path, &file, needed))?;
-        let bytes = header::write(pattern, &channel.name, schema, &geometry);
-        file.write_all_at(&bytes, 0).map_err(self.os("write"))?;
-        os::lock(&file, liveness::LIFECYCLE, Lock::Shared).map_err(self.os("lock"))?;
-        match os::link(&file, &self.folder, &self.name) {
-            Ok(()) => Ok(Some((Member::new(file, self), geometry))),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(self.os("name")(error)),
+        let no_room = |action, file| move |error| door.no_room(action, error, file, needed);
+        let mode = match door.access {
+            Access::Owner => 0o600,
+            Access::Group => 0o660,
+        };
+        let file = LockFile::open(|| os::create_nameless(&door.folder, mode))
+            .map_err(no_room("create", &door.folder))?;
+        file.file().set_len(geometry.file_size).map_err(no_room("size", file.file()))?;
+        os::allocate(file.file(), 0, needed).map_err(no_room("allocate", file.file()))?;
+        let bytes = header::write(self.pattern, self.channel, self.text, &geometry);
+        file.file().write_all_at(&bytes, 0).map_err(door.os("write"))?;
+        let shared = |byte| os::lock(file.file(), byte, Lock::Shared).map_err(door.os("lock"));
+        shared(liveness::LIFECYCLE)?;
+        if self.role == Role::Publisher {
+            shared(liveness::PUBLISHERS)?;
+        }
+        match os::link(file.file(), &door.folder, &door.name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(Entered::NotYet);
+            }
+            Err(error) => return Err(no_room("name", file.file())(error)),
+        }
+        events::created(&door.path, self.text);
+        let member = Member { file: Arc::new(file), door: door.clone(), predecessor };
+        self.mapped(member, &geometry)
+    }
+
+    fn mapped(&self, member: Member, geometry: &Geometry) -> Result<Entered, AttachError> {
+        let mapping = self.mapping(&member.file, geometry)?;
+        Ok(Entered::Segment(Segment { member, mapping }))
+    }
+
+    fn mapping(&self, file: &LockFile, geometry: &Geometry) -> Result<Arc<Mapping>, AttachError> {
+        let mapping = Mapping::of(file, geometry).map_err(self.door.os("map"))?;
+        let changed = "its header is not the one that this process has seen";
+        mapping.ok_or_else(|| self.door.refused(changed))
+    }
+
+    /// Whether a segment of which this is wrong may be replaced, if no publisher is attached.
+    fn may_replace(&self, mismatch: &AttachError, found: &header::Description) -> bool {
+        match (self.role, mismatch) {
+            (
+                Role::Publisher,
+                AttachError::SchemaMismatch { .. } | AttachError::GeometryMismatch { .. },
+            ) => true,
+            (Role::Subscriber, AttachError::GeometryMismatch { option, .. }) => {
+                let option = header::OPTIONS.iter().position(|name| name == option);
+                option.is_some_and(|option| found.chosen >> option & 1 == 0)
+            }
+            _ => false,
         }
     }
 
     /// Whether a segment is the one that this handle wants.
-    fn agree(
-        &self,
-        channel: &Channel,
-        pattern: Pattern,
-        schema: &Schema,
-        found: &header::Description,
-    ) -> Result<(), AttachError> {
-        let name = || channel.name.clone();
-        if found.name != channel.name || found.pattern != pattern as u32 {
+    fn agree(&self, found: &header::Description) -> Result<(), AttachError> {
+        let name = || self.channel.name.clone();
+        if found.name != self.channel.name || found.pattern != self.pattern as u32 {
             let header::Description { name: found, pattern, .. } = found;
             return Err(AttachError::WrongSegment {
                 channel: name(),
@@ -314,32 +553,30 @@ impl Door {
                 pattern: *pattern,
             });
         }
-        let text = schema.canonical();
         let geometry = &found.geometry;
-        if found.schema != text {
+        if found.schema != self.text {
             return Err(AttachError::SchemaMismatch {
                 channel: name(),
                 channel_schema: found.schema.clone(),
                 channel_hash: found.layout_hash,
-                schema: text,
-                hash: schema.hash(),
+                schema: self.text.to_owned(),
+                hash: self.schema.hash(),
             });
         }
         let layout = (geometry.payload_size, u64::from(geometry.payload_align));
-        if layout != (schema.size as u64, schema.align as u64) {
-            return Err(self.refused(format!(
-                "it has {} bytes aligned to {} for a message of {} aligned to {}",
-                layout.0, layout.1, schema.size, schema.align
+        let (size, align) = (self.schema.size, self.schema.align);
+        if layout != (size as u64, align as u64) {
+            return Err(self.door.refused(format!(
+                "it has {} bytes aligned to {} for a message of {size} aligned to {align}",
+                layout.0, layout.1,
             )));
         }
-        let options = [
-            ("depth", channel.depth.map(u64::from), geometry.depth),
-            ("max_publishers", channel.max_publishers.map(u64::from), geometry.max_publishers),
-            ("max_subscribers", channel.max_subscribers.map(u64::from), geometry.max_subscribers),
-        ];
-        for (option, asked, found) in options {
-            if let Some(asked) = asked.filter(|asked| *asked != u64::from(found)) {
-                let found = found.into();
+        let asked = header::options_of(self.channel);
+        for ((option, asked), found) in
+            header::OPTIONS.into_iter().zip(asked).zip(geometry.options())
+        {
+            if let Some(asked) = asked.filter(|asked| *asked != found) {
+                let (found, asked) = (found.into(), asked.into());
                 return Err(AttachError::GeometryMismatch {
                     channel: name(),
                     option,
@@ -350,65 +587,98 @@ impl Door {
         }
         Ok(())
     }
-
-    fn cannot_open(&self, error: io::Error) -> AttachError {
-        match os::what_is_there(&self.folder, &self.name) {
-            Some(kind) => self.refused(format!("it is {kind}")),
-            None => self.os("open")(error),
-        }
-    }
-
-    fn refused(&self, reason: impl Into<String>) -> AttachError {
-        AttachError::NotAChannel { path: self.path.clone(), reason: reason.into() }
-    }
 }
 
-fn no_room(error: io::Error, path: &Path, file: &File, needed: u64) -> AttachError {
-    let path = path.to_owned();
-    if os::is_out_of_space(&error) {
-        AttachError::NoSpace { path, needed, file_system: os::file_system_size(file) }
-    } else {
-        AttachError::Os { action: "allocate", path, source: error }
-    }
+/// Whether somebody has replaced this segment, or is about to.
+fn is_retired(file: &File, geometry: &Geometry) -> bool {
+    let mut word = [0; 4];
+    let offset = geometry.control_offset + header::RETIRED_OFFSET;
+    file.read_exact_at(&mut word, offset).is_ok() && word != [0; 4]
 }
 
-fn root(channel: &Channel) -> PathBuf {
+/// The folder of channels: the one that was named, or that of the environment, or the default.
+pub fn root(chosen: Option<&Path>, access: Access) -> PathBuf {
     let from_environment = || std::env::var_os("SHM_COMM_ROOT").filter(|root| !root.is_empty());
-    let chosen = channel.root.clone().or_else(|| from_environment().map(PathBuf::from));
-    chosen.unwrap_or_else(os::default_root)
+    let chosen = chosen.map(Path::to_owned).or_else(|| from_environment().map(PathBuf::from));
+    chosen.unwrap_or_else(|| match access {
+        Access::Owner => os::default_root(),
+        Access::Group => os::default_group_root(),
+    })
 }
 
-fn open_root(path: &Path) -> Result<File, AttachError> {
+/// Opens the folder of channels if it can be trusted; makes it if it is not there.
+pub fn open_root(path: &Path, access: Access, make: bool) -> Result<File, AttachError> {
     let unsafe_root = |reason: String| AttachError::UnsafeRoot { path: path.to_owned(), reason };
     if path.as_os_str().is_empty() {
         return Err(unsafe_root("is an empty path".to_owned()));
     }
-    if let Err(error) = os::create_folder(path) {
-        return Err(unsafe_root(match std::fs::symlink_metadata(path) {
-            Ok(_) => "is not a folder".to_owned(),
-            Err(_) => format!("cannot be made: {error}"),
-        }));
+    let made = match access {
+        Access::Owner if make => os::create_folder(path),
+        Access::Group if make => os::create_one_folder(path),
+        _ => Ok(()),
+    };
+    let found = match (std::fs::symlink_metadata(path), made) {
+        (Ok(found), _) => found,
+        (Err(_), Err(error)) => return Err(unsafe_root(format!("cannot be made: {error}"))),
+        (Err(error), Ok(())) => return Err(unsafe_root(format!("is not there: {error}"))),
+    };
+    if !found.is_dir() {
+        return Err(unsafe_root(format!("is {}", kind_of(&found))));
     }
-    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
-        return Err(unsafe_root("is a symbolic link".to_owned()));
+    let (user, mode) = (os::user(), found.mode() & 0o7777);
+    let foreign = |owner| unsafe_root(format!("belongs to user {owner}, you are user {user}"));
+    let folder = os::open_folder(path).map_err(|error| match found.uid() {
+        owner if owner != user => foreign(owner),
+        _ => unsafe_root(format!("cannot be opened (mode {mode:04o}): {error}")),
+    })?;
+    let inspect = || {
+        let found = folder.metadata();
+        found.map_err(|error| unsafe_root(format!("cannot be inspected: {error}")))
+    };
+    if access == Access::Owner {
+        let found = inspect()?;
+        let mode = found.mode() & 0o7777;
+        return match found.uid() == user {
+            false => Err(foreign(found.uid())),
+            true if mode & 0o022 != 0 => {
+                Err(unsafe_root(format!("may be written to by others (mode {mode:04o})")))
+            }
+            true => Ok(folder),
+        };
     }
-    let folder =
-        os::open_folder(path).map_err(|error| unsafe_root(format!("cannot be opened: {error}")))?;
-    let metadata =
-        folder.metadata().map_err(|error| unsafe_root(format!("cannot be inspected: {error}")))?;
-    let user = os::user();
-    if metadata.uid() != user {
-        return Err(unsafe_root(format!(
-            "belongs to user {}, you are user {user}",
-            metadata.uid()
-        )));
+    // For a group. Whoever makes it needs two steps, and may have been killed between them.
+    let start = Instant::now();
+    loop {
+        let found = inspect()?;
+        let mode = found.mode() & 0o7777;
+        if !os::is_in_group(found.gid()) {
+            let (owner, group) = (found.uid(), found.gid());
+            return Err(unsafe_root(format!(
+                "belongs to user {owner} and group {group}, you are user {user} and not in that group"
+            )));
+        }
+        if mode & 0o002 != 0 {
+            return Err(unsafe_root(format!("may be written to by everybody (mode {mode:04o})")));
+        }
+        if mode & GROUP_MODE == GROUP_MODE {
+            return Ok(folder);
+        }
+        let is_empty = std::fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
+        if found.uid() == user && is_empty {
+            let set = os::set_mode(&folder, GROUP_MODE);
+            set.map_err(|error| unsafe_root(format!("cannot be shared with its group: {error}")))?;
+        } else if start.elapsed() > FOLDER_PATIENCE {
+            return Err(unsafe_root(format!(
+                "is not shared with its group (mode {mode:04o} instead of {GROUP_MODE:04o})"
+            )));
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
-    if metadata.mode() & 0o022 != 0 {
-        let mode = metadata.mode() & 0o7777;
-        return Err(unsafe_root(format!("may be written to by others (mode {mode:o})")));
-    }
-    Ok(folder)
 }
+
+/// Of a folder that is shared with its group: files in it get that group, too.
+const GROUP_MODE: u32 = 0o2770;
 
 /// The longest name of a file.
 const NAME_MAX: usize = 255;
@@ -440,88 +710,6 @@ fn file_name(name: &str, pattern: Pattern) -> Result<String, AttachError> {
         return bad(reason);
     }
     Ok(file)
-}
-
-/// The memory of a segment, mapped once in a process however many handles it has.
-///
-/// Everything before the rings is writable, rings are read-only until [`Mapping::protect_ring`].
-#[derive(Debug)]
-pub struct Mapping {
-    map: ManuallyDrop<MmapRaw>,
-    geometry: Geometry,
-    file: FileId,
-    process: u32,
-}
-
-/// A file, whatever it is called: device and inode. Unique while it is open or mapped.
-type FileId = (u64, u64);
-
-static MAPPINGS: LazyLock<Mutex<HashMap<FileId, Weak<Mapping>>>> = LazyLock::new(Mutex::default);
-
-impl Mapping {
-    /// `None`: it is mapped, and was by another geometry, so the header has changed since.
-    fn of(file: &File, geometry: &Geometry) -> io::Result<Option<Arc<Mapping>>> {
-        let metadata = file.metadata()?;
-        let id = (metadata.dev(), metadata.ino());
-        let process = std::process::id();
-        let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = mappings.get(&id).and_then(Weak::upgrade);
-        // A forked child has the entry of its parent, but not the memory.
-        if let Some(mapping) = known.filter(|mapping| mapping.process == process) {
-            // First the lock: dropping a `Mapping` takes it.
-            drop(mappings);
-            return Ok((mapping.geometry == *geometry).then_some(mapping));
-        }
-        let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
-        let len = usize::try_from(geometry.file_size).map_err(too_large)?;
-        let rings = usize::try_from(geometry.rings_offset).map_err(too_large)?;
-        let map = MmapOptions::new().len(len).map_raw(file)?;
-        let start = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::InvalidData)?;
-        // SAFETY: The whole mapping, which starts and ends at pages.
-        unsafe { os::keep_from_children(start, len)? };
-        // SAFETY: `rings_offset` is a multiple of the page size and smaller than the file; nobody
-        // has stored anything there through this mapping, it is new.
-        unsafe { os::protect(start.add(rings), len - rings, Access::Read)? };
-        // Only now: dropping a `Mapping` takes the lock that is held here.
-        let map = ManuallyDrop::new(map);
-        let mapping = Arc::new(Mapping { map, geometry: *geometry, file: id, process });
-        mappings.insert(id, Arc::downgrade(&mapping));
-        Ok(Some(mapping))
-    }
-
-    /// The first byte.
-    pub fn start(&self) -> NonNull<u8> {
-        NonNull::new(self.map.as_mut_ptr()).unwrap_or(NonNull::dangling())
-    }
-
-    /// Lets this process write to a ring, or not any more.
-    ///
-    /// # Safety
-    ///
-    /// With `Access::Read` no reference for writing into the ring is left.
-    pub unsafe fn protect_ring(&self, ring: u32, access: Access) -> io::Result<()> {
-        let ring = ring.min(self.geometry.max_publishers - 1);
-        let offset = self.geometry.ring_offset(ring) as usize;
-        let len = self.geometry.ring_stride as usize;
-        // SAFETY: Checked geometry: whole pages within the mapping. The rest the caller promises.
-        unsafe { os::protect(self.start().add(offset), len, access) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if self.process != std::process::id() {
-            // A forked child does not have this memory, and may have other memory in its place.
-            return;
-        }
-        let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        // Perhaps somebody has mapped it anew since the last handle went.
-        if mappings.get(&self.file).is_some_and(|mapping| mapping.strong_count() == 0) {
-            mappings.remove(&self.file);
-        }
-        // SAFETY: Not used again: this is the end of the only owner.
-        unsafe { ManuallyDrop::drop(&mut self.map) };
-    }
 }
 
 #[cfg(test)]
@@ -561,7 +749,11 @@ mod tests {
 
     fn numbers(root: &Path) -> Result<Segment, AttachError> {
         let channel = Channel::new("numbers").root(root);
-        Segment::attach(&channel, Pattern::PubSub, u64::SCHEMA)
+        attach(&channel, u64::SCHEMA)
+    }
+
+    fn attach(channel: &Channel, schema: &Schema) -> Result<Segment, AttachError> {
+        Segment::attach(channel, Pattern::PubSub, schema, Role::Subscriber, &|_| {})
     }
 
     #[test]
@@ -571,7 +763,7 @@ mod tests {
         // Larger, and right in itself.
         let channel = Channel::new("numbers").depth(1000);
         let geometry = Geometry::plan(&channel, u64::SCHEMA, 100, os::page_size()).unwrap();
-        let bytes = header::write(Pattern::PubSub, "numbers", u64::SCHEMA, &geometry);
+        let bytes = header::write(Pattern::PubSub, &channel, "u64", &geometry);
         segment.file().set_len(geometry.file_size).unwrap();
         segment.file().write_all_at(&bytes, 0).unwrap();
         let error = numbers(root.path()).unwrap_err().to_string();
@@ -585,14 +777,14 @@ mod tests {
         // More than there are addresses.
         let huge = Schema { size: 1 << 40, ..*u64::SCHEMA };
         let channel = Channel::new("huge").root(root.path()).depth(1 << 16).max_publishers(64);
-        let error = Segment::attach(&channel, Pattern::PubSub, &huge).unwrap_err();
+        let error = attach(&channel, &huge).unwrap_err();
         assert!(matches!(error, AttachError::Os { .. } | AttachError::TooLarge { .. }), "{error}");
         assert_eq!(files(), 0);
 
         // The last member leaves while somebody with another type is about to be refused.
         let segment = numbers(root.path()).unwrap();
         let channel = Channel::new("numbers").root(root.path());
-        Segment::attach(&channel, Pattern::PubSub, i64::SCHEMA).unwrap_err();
+        attach(&channel, i64::SCHEMA).unwrap_err();
         assert_eq!(files(), 1);
         drop(segment);
         assert_eq!(files(), 0);
@@ -605,7 +797,7 @@ mod tests {
         let kind = crate::schema::Kind::Struct { name, fields: &[] };
         let schema = Schema { size: 0, align: 1, kind };
         let channel = Channel::new("long").root(root.path());
-        let error = Segment::attach(&channel, Pattern::PubSub, &schema).unwrap_err();
+        let error = attach(&channel, &schema).unwrap_err();
         assert!(matches!(error, AttachError::SchemaTooLong { len: 70_005, .. }), "{error}");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }

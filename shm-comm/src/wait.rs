@@ -68,8 +68,14 @@ mod blocking {
     /// The longest sleep without a look. Nothing wakes a futex when a process dies.
     const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+    /// The same for a sleeper whom an interrupter may not find.
+    const LOOK_AGAIN_SOON: Duration = Duration::from_millis(10);
+
     /// Looks without a break before the clock is read.
     const LOOKS: u32 = 64;
+
+    /// So many times [`LOOKS`] are something like [`LOOK_AGAIN`].
+    const LOOKS_BEFORE_OTHERS: u32 = 1 << 16;
 
     /// Asking reads files, so it is done once in a process.
     static ONE_CORE: LazyLock<bool> =
@@ -84,6 +90,8 @@ mod blocking {
         TimedOut,
         /// An interrupter was used.
         Interrupted,
+        /// Nothing, for [`LOOK_AGAIN`]: a good moment to look at other things, then wait again.
+        LookAgain,
     }
 
     /// How one subscriber waits. The flag is shared with its interrupters.
@@ -114,11 +122,13 @@ mod blocking {
                 && self.interrupted.swap(0, Ordering::SeqCst) != 0
         }
 
-        /// Waits until `news` are there, for the subscriber `id` of this channel.
+        /// Waits until `news` are there, for the subscriber `id` of this channel. If it `has_moved`,
+        /// the interrupters that there are may wake somebody else.
         pub fn wait(
             &self,
             control: &Control,
             id: u32,
+            has_moved: bool,
             deadline: Option<Instant>,
             news: impl Fn() -> bool,
         ) -> Waited {
@@ -128,7 +138,9 @@ mod blocking {
                 Wait::SpinThenSleep(time) => Instant::now().checked_add(time),
                 Wait::Sleep => Some(Instant::now()),
             };
+            let mut rounds = 0;
             while !over(spin_until) {
+                rounds += 1;
                 for _ in 0..LOOKS {
                     if news() {
                         return Waited::Ready;
@@ -141,7 +153,16 @@ mod blocking {
                 if over(deadline) {
                     return Waited::TimedOut;
                 }
+                if rounds == LOOKS_BEFORE_OTHERS {
+                    return Waited::LookAgain;
+                }
             }
+            let step = if has_moved && Arc::strong_count(&self.interrupted) > 1 {
+                LOOK_AGAIN_SOON
+            } else {
+                LOOK_AGAIN
+            };
+            let start = Instant::now();
             let (word, sleepers) = (control.sleep_word(id), control.sleepers());
             let result = loop {
                 announce(word, sleepers, id);
@@ -158,7 +179,10 @@ mod blocking {
                 if left.is_zero() {
                     break Waited::TimedOut;
                 }
-                os::futex_wait(word, 1, left.min(LOOK_AGAIN));
+                if start.elapsed() >= LOOK_AGAIN {
+                    break Waited::LookAgain;
+                }
+                os::futex_wait(word, 1, left.min(step));
             };
             retract(word, sleepers, id);
             result
@@ -167,8 +191,9 @@ mod blocking {
 
     /// Ends a blocking call of one handle, from another thread or from a signal handler.
     ///
-    /// It may outlive its handle, and then does nothing. While it lives the channel's memory stays
-    /// mapped.
+    /// It may outlive its handle, and then does nothing; nor in a forked child. While it lives the
+    /// channel's memory stays mapped. Once the channel was replaced by one of another type or geometry,
+    /// an interrupter that was made before takes up to 10 ms.
     ///
     /// ```
     /// # fn main() -> Result<(), shm_comm::Error> {
@@ -195,6 +220,9 @@ mod blocking {
         ///
         /// Only atomic operations and one system call: safe in a signal handler.
         pub fn interrupt(&self) {
+            if !self.control.is_here() {
+                return;
+            }
             self.flag.store_first(1); // Edge H.
             let word = self.control.sleep_word(self.id);
             if word.load_after() == 1 {

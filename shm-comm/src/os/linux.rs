@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -33,9 +34,42 @@ pub fn default_root() -> PathBuf {
     PathBuf::from(format!("/dev/shm/shm-comm-{}", user()))
 }
 
+/// The folder in which the channels of this user's group are, if nobody says another.
+pub fn default_group_root() -> PathBuf {
+    // SAFETY: No pointers are involved; it cannot fail.
+    PathBuf::from(format!("/dev/shm/shm-comm-group-{}", unsafe { libc::getegid() }))
+}
+
+/// Whether this process belongs to the group.
+pub fn is_in_group(group: u32) -> bool {
+    // SAFETY: No pointers are involved; it cannot fail.
+    if unsafe { libc::getegid() } == group {
+        return true;
+    }
+    // SAFETY: With a size of 0 it only counts.
+    let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
+    let mut groups = vec![0; usize::try_from(count).unwrap_or(0)];
+    // SAFETY: There is room for `count` groups.
+    let count = unsafe { libc::getgroups(count, groups.as_mut_ptr()) };
+    groups.truncate(usize::try_from(count).unwrap_or(0));
+    groups.contains(&group)
+}
+
 /// Makes a folder that only this user may enter; its parents, too. Harmless if it is there.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes one folder that only this user may enter. An error if it is there.
+pub fn create_one_folder(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Changes who may do what with a file or folder, whatever the umask says.
+pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    // SAFETY: The descriptor is open.
+    check(unsafe { libc::fchmod(file.as_raw_fd(), mode) })?;
+    Ok(())
 }
 
 /// Opens a folder; a symbolic link in its place is an error.
@@ -52,14 +86,33 @@ pub fn open_file(folder: &File, name: &CStr) -> io::Result<File> {
     open_at(folder.as_raw_fd(), name, flags)
 }
 
+/// The same for reading only: to look at it.
+pub fn open_file_to_read(folder: &File, name: &CStr) -> io::Result<File> {
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    open_at(folder.as_raw_fd(), name, flags)
+}
+
 /// Opens a new file without a name, which is gone with its last descriptor unless it is given one.
-pub fn create_nameless(folder: &File) -> io::Result<File> {
+pub fn create_nameless(folder: &File, mode: u32) -> io::Result<File> {
     let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
     let file = open_at(folder.as_raw_fd(), c".", flags)?;
-    // Whatever the umask says.
-    // SAFETY: The descriptor is open.
-    check(unsafe { libc::fchmod(file.as_raw_fd(), 0o600) })?;
+    set_mode(&file, mode)?;
     Ok(file)
+}
+
+/// Closes a descriptor that no owner will close.
+pub fn close(descriptor: RawFd) {
+    // SAFETY: The caller gives up the descriptor. May be called right after a fork.
+    unsafe { libc::close(descriptor) };
+}
+
+/// A file, whatever it is called: device and inode. Unique while it is open or mapped.
+pub type FileId = (u64, u64);
+
+/// Which file this is.
+pub fn file_id(file: &File) -> io::Result<FileId> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn open_at(folder: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<File> {
@@ -116,29 +169,41 @@ pub fn is_named(file: &File, folder: &File, name: &CStr) -> io::Result<bool> {
     }
 }
 
-/// What stands under this name if it is no regular file, in words.
-pub fn what_is_there(folder: &File, name: &CStr) -> Option<&'static str> {
+/// What stands under this name. Never follows a link.
+pub fn look_at(folder: &File, name: &CStr) -> Option<std::fs::Metadata> {
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
     let path = Path::new(&path).join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
-    if kind.is_symlink() {
-        Some("a symbolic link")
-    } else if kind.is_dir() {
-        Some("a folder")
-    } else if kind.is_file() {
-        None
-    } else {
-        Some("neither a regular file nor a folder")
-    }
+    std::fs::symlink_metadata(path).ok()
 }
 
-/// Gets memory, or disk, for these bytes of the file. Without this the first touch of a page of a
-/// full tmpfs is a SIGBUS.
+/// So much is allocated at a time: a signal interrupts, and what was being allocated starts over.
+const ALLOCATE_AT_ONCE: u64 = 1 << 20;
+/// So many signals in one piece are no accident.
+const MOST_INTERRUPTIONS: u32 = 1000;
+
+/// Gets memory, or disk, for these bytes of the file, or changes nothing. Without this the first
+/// touch of a page of a full tmpfs is a SIGBUS.
 pub fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let end = offset.checked_add(len).ok_or(io::ErrorKind::FileTooLarge)?;
+    let mut done = offset;
+    while done < end {
+        let piece = (end - done).min(ALLOCATE_AT_ONCE);
+        if let Err(error) = allocate_piece(file, done, piece) {
+            if done > offset {
+                release(file, offset, done - offset);
+            }
+            return Err(error);
+        }
+        done += piece;
+    }
+    Ok(())
+}
+
+fn allocate_piece(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let too_large = |_| io::Error::from_raw_os_error(libc::EFBIG);
     let offset = libc::off_t::try_from(offset).map_err(too_large)?;
     let len = libc::off_t::try_from(len).map_err(too_large)?;
-    loop {
+    for _ in 0..MOST_INTERRUPTIONS {
         // SAFETY: The descriptor is open. The error is returned, not in `errno`.
         match unsafe { libc::posix_fallocate(file.as_raw_fd(), offset, len) } {
             0 => return Ok(()),
@@ -146,6 +211,14 @@ pub fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
             error => return Err(io::Error::from_raw_os_error(error)),
         }
     }
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// Gives back what was allocated and is in nobody's use.
+fn release(file: &File, offset: u64, len: u64) {
+    let flags = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: The descriptor is open. If it fails the memory goes with the file.
+    unsafe { libc::fallocate(file.as_raw_fd(), flags, offset as libc::off_t, len as libc::off_t) };
 }
 
 /// The error says that there is no room, or no room for that user.
@@ -207,17 +280,22 @@ pub fn lock(file: &File, byte: u64, lock: Lock) -> io::Result<bool> {
     }
 }
 
-/// Whether another open file has this byte locked. Never sees the locks of `file` itself.
-pub fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
-    let mut request = Lock::Exclusive.request(byte);
+/// How another open file has one of these bytes locked. Never sees the locks of `file` itself.
+pub fn locked_by_others(file: &File, first: u64, bytes: u64) -> io::Result<Lock> {
+    let mut request = Lock::Exclusive.request(first);
+    request.l_len = bytes as libc::off_t;
     // SAFETY: `request` is a `flock` that may be written to, as this command requires.
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut request) })?;
-    Ok(request.l_type != libc::F_UNLCK as libc::c_short)
+    Ok(match libc::c_int::from(request.l_type) {
+        libc::F_UNLCK => Lock::None,
+        libc::F_RDLCK => Lock::Shared,
+        _ => Lock::Exclusive,
+    })
 }
 
 /// Whether stores to mapped memory are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum Protection {
     /// They are faults.
     Read,
     /// They work.
@@ -228,27 +306,40 @@ pub enum Access {
 ///
 /// # Safety
 ///
-/// The bytes are whole pages of one mapping of the caller, and with `Access::Read` nobody stores
+/// The bytes are whole pages of one mapping of the caller, and with `Read` nobody stores
 /// to them any more.
-pub unsafe fn protect(start: NonNull<u8>, len: usize, access: Access) -> io::Result<()> {
-    let flags = match access {
-        Access::Read => libc::PROT_READ,
-        Access::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+pub unsafe fn protect(start: NonNull<u8>, len: usize, protection: Protection) -> io::Result<()> {
+    let flags = match protection {
+        Protection::Read => libc::PROT_READ,
+        Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
     };
     // SAFETY: The caller's promise.
     check(unsafe { libc::mprotect(start.as_ptr().cast(), len, flags) })?;
     Ok(())
 }
 
-/// Keeps mapped pages out of forked children.
-///
-/// # Safety
-///
-/// The bytes are whole pages of one mapping of the caller.
-pub unsafe fn keep_from_children(start: NonNull<u8>, len: usize) -> io::Result<()> {
-    // SAFETY: The caller's promise.
-    check(unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTFORK) })?;
-    Ok(())
+/// A word that is 0 in every child that is forked: on a page that the kernel clears there, or else
+/// for the handlers of [`at_fork`] to clear. It is never unmapped.
+pub fn page_that_children_lose() -> io::Result<&'static AtomicU32> {
+    let page = ManuallyDrop::new(memmap2::MmapMut::map_anon(size_of::<AtomicU32>())?);
+    let start = page.as_ptr().cast_mut();
+    // SAFETY: A page of ours. Kernels before 4.14 do not know this and say so.
+    unsafe { libc::madvise(start.cast(), page.len(), libc::MADV_WIPEONFORK) };
+    // SAFETY: Mapped for good, aligned to a page, and a zero is an `AtomicU32`.
+    Ok(unsafe { &*start.cast::<AtomicU32>() })
+}
+
+/// Has these called by every `fork` of the C library: before it, and after it on either side.
+pub fn at_fork(
+    before: extern "C" fn(),
+    parent: extern "C" fn(),
+    child: extern "C" fn(),
+) -> io::Result<()> {
+    // SAFETY: They are functions, and stay.
+    match unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Sleeps while the word is `expected`, until it is woken, a signal comes, or the time is over.
@@ -288,4 +379,11 @@ pub fn process_start() -> u64 {
     // The name, in parentheses, may contain anything; field 22 is the 20th after it.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     after_name.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+/// Opens the file once more, for a mapping: a mapping keeps the locks of the open file that it was
+/// made of.
+pub fn open_again(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::OpenOptions::new().read(true).write(true).open(path)
 }

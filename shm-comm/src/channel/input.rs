@@ -1,0 +1,631 @@
+//! The receiving end of a channel: a place among its subscribers, and all its rings.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Control, MappedRing, attach, hand_over, take_place};
+use crate::error::{AttachError, RecvError, WaitError};
+use crate::events;
+use crate::header::{self, Record};
+use crate::liveness::Place;
+use crate::message::ShmMessage;
+use crate::options::{Channel, Read, Start, SubscriberOptions};
+use crate::process::Owner;
+use crate::ring::{self, Found, PINS, Pin, Reader};
+use crate::segment::{Role, Segment};
+use crate::sync::{AtomicU32, Ordering};
+
+/// A subscriber's place: pins, bed, registration. Kept by the subscriber and by its samples; the
+/// last of them leaves.
+#[derive(Debug)]
+struct Seat {
+    control: Control,
+    id: u32,
+    owner: Owner,
+    // Last: the segment is left after the seat is given up.
+    segment: Segment,
+}
+
+impl Seat {
+    /// Takes the lowest free id, and is registered.
+    fn take<T: ShmMessage>(
+        channel: &Channel,
+        role: Role,
+        max_held: u8,
+    ) -> Result<Seat, AttachError> {
+        let segment = attach::<T>(channel, role)?;
+        let control = Control::of(segment.mapping());
+        let max = segment.geometry().max_subscribers;
+        let places = (0..max).map(Place::Subscriber);
+        let taken = take_place(&segment, places, |place| match place {
+            Place::Subscriber(id) => Ok(Some(id)),
+            _ => Ok(None),
+        })?;
+        let Some(id) = taken else {
+            let (channel, kind) = (channel.name.clone(), "subscribers");
+            return Err(AttachError::TooManyParticipants { channel, kind, max });
+        };
+        control.clean(id);
+        let record = Record::of_this_process(0, max_held.into());
+        segment.write_record(segment.geometry().subscriber_record(id), &record);
+        control.registered().fetch_or(1 << id, Ordering::SeqCst); // Edge C.
+        let seat = Seat { control, id, owner: segment.owner(), segment };
+        // Those that died holding slots are not to fill up the channel.
+        let others = seat.control.registered().load(Ordering::Acquire) & !(1 << id);
+        seat.control.reap(&seat.segment, others);
+        Ok(seat)
+    }
+
+    fn cell(&self, cell: usize) -> &AtomicU32 {
+        &self.control.pins(self.id)[cell % PINS]
+    }
+
+    /// Whether there is somebody who hears what is published.
+    fn listen(&self, listens: bool) -> Result<(), AttachError> {
+        let (place, file) = (Place::Listening(self.id), self.segment.file());
+        if listens {
+            place.take(file).map_err(self.segment.os("lock"))?;
+        } else if self.segment.is_locked() {
+            place.leave(file);
+        }
+        Ok(())
+    }
+
+    /// The rings of these that there are now.
+    fn sources(
+        &self,
+        rings: u64,
+        start: impl Fn(&MappedRing) -> Reader,
+    ) -> Result<Vec<Source>, AttachError> {
+        let numbers = 0..self.segment.geometry().max_publishers;
+        let source = |number| {
+            let ring = MappedRing::of(&self.segment, &self.control, number);
+            let ring = ring.map_err(self.segment.os("map"))?;
+            let reader = start(&ring);
+            Ok(Source { ring, reader })
+        };
+        numbers.filter(|number| rings >> number & 1 == 1).map(source).collect()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // In a child nothing of this is there.
+        if !self.owner.is_here() {
+            return;
+        }
+        // Without its descriptor the place is still ours, until the segment is dropped.
+        self.control.clean(self.id);
+        if self.segment.is_locked() {
+            let record = self.segment.geometry().subscriber_record(self.id);
+            self.segment.write_record(record, &Record::default());
+            Place::Subscriber(self.id).leave(self.segment.file());
+        }
+        events::detached(self.segment.path(), "subscriber", self.id);
+    }
+}
+
+/// A message to read, wherever it is. Dropped: its slot, if it has one, is free again.
+#[derive(Debug)]
+pub struct Held<T> {
+    place: Where<T>,
+    /// The message if it is `Inline`. Beside the enum and not in it, so that the compiler can keep
+    /// the rest in registers, and nothing of this is ever moved for a pinned message.
+    inline: MaybeUninit<Inline>,
+}
+
+/// The longest message whose copy lies in the sample itself: what shares a line with its header.
+const INLINE: usize = 48;
+
+/// Room for it, aligned to 16 bytes.
+type Inline = [u128; INLINE / size_of::<u128>()];
+
+#[derive(Debug)]
+enum Where<T> {
+    /// In its slot, which the pin keeps from being written.
+    Pinned { message: NonNull<T>, pin: Option<Pin>, cell: usize, seat: Arc<Seat> },
+    /// A copy beside this; `T` fits.
+    Inline,
+    /// A copy.
+    Boxed(Box<MaybeUninit<T>>),
+}
+
+// SAFETY: A pinned message is only read, by whoever has the sample, and nobody writes it meanwhile;
+// its pin may be released by any thread (Edge B of the ring). The rest is owned.
+unsafe impl<T: Send + Sync> Send for Held<T> {}
+// SAFETY: As above: `&Held<T>` gives `&T`.
+unsafe impl<T: Send + Sync> Sync for Held<T> {}
+
+impl<T> Held<T> {
+    /// Copies `size_of::<T>()` bytes with `copy`.
+    #[inline(always)]
+    fn copied(copy: impl FnOnce(NonNull<u8>)) -> Held<T> {
+        let fits = size_of::<T>() <= INLINE && align_of::<T>() <= align_of::<Inline>();
+        let mut inline = MaybeUninit::uninit();
+        let place = if fits {
+            copy(NonNull::from(&mut inline).cast());
+            Where::Inline
+        } else {
+            let mut boxed = Box::<T>::new_uninit();
+            copy(NonNull::from(&mut *boxed).cast());
+            Where::Boxed(boxed)
+        };
+        Held { place, inline }
+    }
+
+    #[inline(always)]
+    fn start(&self) -> NonNull<T> {
+        match &self.place {
+            Where::Pinned { message, .. } => *message,
+            Where::Inline => NonNull::from(&self.inline).cast(),
+            Where::Boxed(boxed) => NonNull::from(&**boxed).cast(),
+        }
+    }
+
+    /// The bytes of the message. A message has no padding: all of them are initialised.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: Invariants 1 to 3 if pinned; a copy is ours. `size_of::<T>()` bytes either way.
+        unsafe { std::slice::from_raw_parts(self.start().as_ptr().cast(), size_of::<T>()) }
+    }
+}
+
+impl<T: ShmMessage> Deref for Held<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: As for `bytes`; and the bytes are a `T`: checked by `Input::receive` before
+        // anybody gets this, unless every bit pattern is one.
+        unsafe { self.start().as_ref() }
+    }
+}
+
+impl<T> Drop for Held<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Where::Pinned { pin, cell, seat, .. } = &mut self.place {
+            hand_over();
+            if let Some(pin) = pin.take()
+                && seat.owner.is_here()
+            {
+                pin.release(seat.cell(*cell));
+            }
+        }
+    }
+}
+
+/// One ring as a subscriber sees it.
+#[derive(Debug)]
+struct Source {
+    ring: MappedRing,
+    reader: Reader,
+}
+
+impl Source {
+    #[inline(always)]
+    fn pin<T>(&mut self, seat: &Arc<Seat>, cell: usize) -> Option<Found<Held<T>>> {
+        let found = self.reader.next(&self.ring, seat.cell(cell))?;
+        Some(self.held(found, seat, cell))
+    }
+
+    fn newest<T>(&mut self, seat: &Arc<Seat>, cell: usize) -> Option<Found<Held<T>>> {
+        let found = self.reader.newest(&self.ring, seat.cell(cell))?;
+        Some(self.held(found, seat, cell))
+    }
+
+    #[inline(always)]
+    fn held<T>(&self, found: Found<Pin>, seat: &Arc<Seat>, cell: usize) -> Found<Held<T>> {
+        hand_over();
+        found.map(|pin| {
+            let message = self.ring.payload(pin.position()).cast();
+            let place = Where::Pinned { message, pin: Some(pin), cell, seat: seat.clone() };
+            Held { place, inline: MaybeUninit::uninit() }
+        })
+    }
+
+    #[inline(always)]
+    fn copy<T>(&mut self) -> Option<Found<Held<T>>> {
+        for attempt in 0..ring::ATTEMPTS {
+            let peek = self.reader.peek(&self.ring, attempt)?;
+            // SAFETY: Invariant 2: the payload is as large as a `T`, for which there is room.
+            let copy = Held::copied(|to| unsafe { self.ring.copy(peek.position(), to) });
+            if let Some(found) = self.reader.confirm(&self.ring, peek) {
+                return Some(found.map(|()| copy));
+            }
+        }
+        None
+    }
+}
+
+/// A message, and the ring it came from.
+pub type Received<T> = (Found<Held<T>>, u32);
+
+/// How often to look around while there is nothing to read.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// After so long without a publisher somebody should look why.
+const LONELY: Duration = Duration::from_secs(5);
+
+/// The receiving end of a channel.
+#[derive(Debug)]
+pub struct Input<T> {
+    seat: Arc<Seat>,
+    owner: Owner,
+    sources: Vec<Source>,
+    /// The rings that are among the sources.
+    known: u64,
+    /// The source to look at first.
+    turn: usize,
+    max_held: u8,
+    copies: bool,
+    /// A pin on the next message of the first source, made while waiting for it, and its cell.
+    expected: Option<(usize, Pin)>,
+    received: u64,
+    missed: u64,
+    channel: Channel,
+    /// When it was last looked around.
+    looked: Instant,
+    /// Since when there is no publisher; `None` once that was said.
+    alone_since: Option<Instant>,
+    /// The segment was replaced at least once.
+    has_moved: bool,
+    message: PhantomData<fn() -> T>,
+}
+
+impl<T: ShmMessage> Input<T> {
+    /// Takes the lowest free id.
+    pub fn open(channel: &Channel, options: &SubscriberOptions) -> Result<Self, AttachError> {
+        let result = Self::try_open(channel, options);
+        if let Err(error) = &result {
+            events::refused(channel, "subscriber", error);
+        }
+        result
+    }
+
+    fn try_open(channel: &Channel, options: &SubscriberOptions) -> Result<Self, AttachError> {
+        let max_held = options.max_held.unwrap_or(header::default_max_held(size_of::<T>() as u64));
+        if max_held == 0 || usize::from(max_held) > PINS {
+            let (channel, option, value) = (channel.name.clone(), "max_held", max_held.into());
+            return Err(AttachError::BadOption {
+                channel,
+                option,
+                value,
+                min: 1,
+                max: PINS as u64,
+            });
+        }
+        let start = |ring: &MappedRing| match options.start {
+            Start::Next => Reader::at_next(ring),
+            Start::Oldest => Reader::at_oldest(ring),
+        };
+        let (seat, sources, known) = Self::sit(channel, Role::Subscriber, max_held, start)?;
+        Ok(Input {
+            owner: seat.owner,
+            seat,
+            sources,
+            known,
+            turn: 0,
+            max_held,
+            copies: options.read == Read::Copied,
+            expected: None,
+            received: 0,
+            missed: 0,
+            channel: channel.clone(),
+            looked: Instant::now(),
+            alone_since: Some(Instant::now()),
+            has_moved: false,
+            message: PhantomData,
+        })
+    }
+
+    /// Takes a seat on the channel, and what there is to read.
+    fn sit(
+        channel: &Channel,
+        role: Role,
+        max_held: u8,
+        start: impl Fn(&MappedRing) -> Reader,
+    ) -> Result<(Arc<Seat>, Vec<Source>, u64), AttachError> {
+        let seat = Seat::take::<T>(channel, role, max_held)?;
+        let rings = seat.control.rings().load(Ordering::Acquire);
+        let sources = seat.sources(rings, start)?;
+        // Only now: whoever sees it and publishes is heard.
+        seat.listen(true)?;
+        events::attached(seat.segment.path(), "subscriber", seat.id);
+        Ok((Arc::new(seat), sources, rings))
+    }
+
+    /// Adds the rings that have appeared.
+    #[cold]
+    fn adopt(&mut self) -> Result<(), RecvError> {
+        let rings = self.seat.control.rings().load(Ordering::Acquire);
+        let new = self.seat.sources(rings & !self.known, Reader::at_first);
+        self.sources.extend(new.map_err(changed)?);
+        // A ring never goes away, whatever becomes of its bit.
+        self.known |= rings;
+        Ok(())
+    }
+
+    /// Goes where the channel is now. What is published there is all new.
+    #[cold]
+    fn follow(&mut self) -> Result<(), RecvError> {
+        let moved = Self::sit(&self.channel, Role::Follower, self.max_held, Reader::at_first);
+        let (seat, sources, known) = moved.map_err(changed)?;
+        self.forget_expected();
+        let _ = self.seat.listen(false);
+        (self.seat, self.sources, self.known, self.turn) = (seat, sources, known, 0);
+        self.has_moved = true;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn new_rings(&self) -> bool {
+        self.seat.control.rings().load(Ordering::Acquire) & !self.known != 0
+    }
+
+    #[inline(always)]
+    fn is_retired(&self) -> bool {
+        self.seat.control.retired().load(Ordering::Acquire) != 0
+    }
+
+    /// Something was published that was not read yet, or a publisher has come.
+    #[inline(always)]
+    pub fn anything_new(&self) -> bool {
+        self.sources.iter().any(|source| source.reader.anything_new(&source.ring))
+            || self.new_rings()
+            || self.is_retired()
+    }
+
+    /// Pins the next message in advance, for somebody who is about to wait for it. With several
+    /// publishers it is not known whose it will be.
+    pub fn expect(&mut self) {
+        let [source] = &self.sources[..] else { return };
+        if self.copies || self.expected.is_some() {
+            return;
+        }
+        if let Ok(cell) = self.free_cell() {
+            let pin = source.reader.expect(&source.ring, self.seat.cell(cell));
+            self.expected = pin.map(|pin| (cell, pin));
+        }
+    }
+
+    /// Gives up a pin that was made in advance. Whoever stops waiting holds nothing.
+    pub fn forget_expected(&mut self) {
+        if let Some((cell, pin)) = self.expected.take() {
+            pin.release(self.seat.cell(cell));
+        }
+    }
+
+    /// The message that was expected; or gives up expecting it.
+    #[inline(always)]
+    fn take_expected(&mut self) -> Option<Found<Held<T>>> {
+        let (cell, pin) = self.expected.take()?;
+        let source = self.sources.first_mut()?;
+        match source.reader.next_expected(&source.ring, pin) {
+            Ok(found) => Some(source.held(found, &self.seat, cell)),
+            Err(pin) => {
+                pin.release(self.seat.cell(cell));
+                None
+            }
+        }
+    }
+
+    /// A cell for a pin.
+    #[inline(always)]
+    fn free_cell(&self) -> Result<usize, RecvError> {
+        let pins = self.seat.control.pins(self.seat.id);
+        let free = |pin: &AtomicU32| pin.load(Ordering::Acquire) == 0;
+        match pins.iter().take(usize::from(self.max_held)).position(free) {
+            Some(cell) => Ok(cell),
+            None => Err(self.too_many()),
+        }
+    }
+
+    #[cold]
+    fn too_many(&self) -> RecvError {
+        RecvError::TooManySamples { channel: self.channel.name.clone(), max_held: self.max_held }
+    }
+
+    /// The next message of any publisher, each in its turn.
+    #[inline(always)]
+    pub fn next(&mut self) -> Result<Option<Received<T>>, RecvError> {
+        if !self.owner.is_here() {
+            return Err(self.forked());
+        }
+        if let Some(found) = self.take_expected() {
+            return self.receive(0, found).map(Some);
+        }
+        if self.new_rings() {
+            self.adopt()?;
+        }
+        if let Some(received) = self.look()? {
+            return Ok(Some(received));
+        }
+        if self.is_retired() { self.next_elsewhere() } else { Ok(None) }
+    }
+
+    /// One look at every source.
+    #[inline(always)]
+    fn look(&mut self) -> Result<Option<Received<T>>, RecvError> {
+        let cell = if self.copies { 0 } else { self.free_cell()? };
+        for step in 0..self.sources.len() {
+            let number = self.in_turn(step);
+            let source = &mut self.sources[number];
+            let found = if self.copies { source.copy() } else { source.pin(&self.seat, cell) };
+            if let Some(found) = found {
+                return self.receive(number, found).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The segment is retired: reads what is left there, then goes where the channel is now.
+    #[cold]
+    fn next_elsewhere(&mut self) -> Result<Option<Received<T>>, RecvError> {
+        // Its publishers were gone before it was retired. So what is not there now will not come;
+        // but it may have come between the look at the sources and the look at the mark.
+        if self.new_rings() {
+            self.adopt()?;
+        }
+        if let Some(received) = self.look()? {
+            return Ok(Some(received));
+        }
+        self.follow()?;
+        self.look()
+    }
+
+    /// The newest message that is still there, see [`Subscriber::latest`](crate::Subscriber::latest).
+    pub fn latest(&mut self) -> Result<Option<Received<T>>, RecvError> {
+        if !self.owner.is_here() {
+            return Err(self.forked());
+        }
+        let retired = self.is_retired();
+        if self.new_rings() {
+            self.adopt()?;
+        }
+        let unread = |source: &Source| source.reader.anything_new(&source.ring);
+        if retired && !self.sources.iter().any(unread) {
+            self.follow()?;
+        }
+        let cell = self.free_cell()?;
+        let count = self.sources.len();
+        // First those that have something new; then the one that was read last; then any.
+        let in_turn = || (0..count).map(|step| self.in_turn(step));
+        let fresh = in_turn().filter(|number| unread(&self.sources[*number]));
+        let order: Vec<usize> = fresh.chain(in_turn().rev()).collect();
+        for number in order {
+            if let Some(found) = self.sources[number].newest(&self.seat, cell) {
+                let found = if self.copies { found.map(Held::<T>::into_copy) } else { found };
+                return self.receive(number, found).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// For somebody who has waited and got nothing: what could be the matter?
+    #[cold]
+    pub fn look_around(&mut self) -> Result<(), RecvError> {
+        let now = Instant::now();
+        if now < self.looked + LOOK_AROUND {
+            return Ok(());
+        }
+        self.looked = now;
+        if !self.seat.segment.is_locked() {
+            events::lock_lost(self.seat.segment.path());
+            return Err(RecvError::LockLost { channel: self.channel.name.clone() });
+        }
+        if self.publishers() > 0 {
+            self.alone_since = Some(now);
+        } else if let Some(since) = self.alone_since
+            && now - since >= LONELY
+        {
+            events::lonely(self.seat.segment.path(), now - since);
+            self.alone_since = None;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn forked(&self) -> RecvError {
+        RecvError::Forked { channel: self.channel.name.clone() }
+    }
+
+    /// Whether it can still be told who is there.
+    pub fn check(&self) -> Result<(), WaitError> {
+        let channel = || self.channel.name.clone();
+        if !self.owner.is_here() {
+            Err(WaitError::Forked { channel: channel() })
+        } else if !self.seat.segment.is_locked() {
+            Err(WaitError::LockLost { channel: channel() })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The source that comes `step` after the one that was read last; 0 is the next one.
+    #[inline(always)]
+    fn in_turn(&self, step: usize) -> usize {
+        let number = self.turn + step;
+        if number < self.sources.len() { number } else { number - self.sources.len() }
+    }
+
+    /// Counts a message, after a look whether it is one.
+    #[inline(always)]
+    fn receive(&mut self, source: usize, found: Found<Held<T>>) -> Result<Received<T>, RecvError> {
+        self.turn = if source + 1 < self.sources.len() { source + 1 } else { 0 };
+        self.missed = self.missed.saturating_add(found.missed);
+        self.received += 1;
+        if !T::PLAIN {
+            // If it is invalid it is dropped, and with it the pin.
+            T::check(found.right.bytes()).map_err(|invalid| RecvError::Invalid {
+                channel: self.channel.name.clone(),
+                sequence: found.sequence,
+                invalid,
+            })?;
+        }
+        Ok((found, self.sources[source].ring.number))
+    }
+
+    /// How many messages were received and missed.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.received, self.missed)
+    }
+
+    /// Its number among the subscribers.
+    pub fn id(&self) -> u32 {
+        self.seat.id
+    }
+
+    /// Where it sleeps.
+    pub fn control(&self) -> &Control {
+        &self.seat.control
+    }
+
+    /// The channel's name.
+    pub fn channel(&self) -> &str {
+        &self.channel.name
+    }
+
+    /// Whether it sleeps elsewhere than when it was opened.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    /// How many publishers are alive; none in a forked child.
+    pub fn publishers(&self) -> usize {
+        if !self.owner.is_here() {
+            return 0;
+        }
+        let rings = self.seat.control.rings().load(Ordering::Acquire);
+        let segment = &self.seat.segment;
+        (0..segment.geometry().max_publishers)
+            .filter(|number| rings >> number & 1 == 1)
+            .filter(|number| Place::Publisher(*number).is_taken(segment.file()).unwrap_or(false))
+            .count()
+    }
+}
+
+impl<T> Drop for Input<T> {
+    fn drop(&mut self) {
+        // What samples keep is the seat; but they hear nothing.
+        let _ = self.seat.listen(false);
+    }
+}
+
+impl<T: ShmMessage> Held<T> {
+    /// The same in memory of its own.
+    fn into_copy(self) -> Held<T> {
+        Held::copied(|to| {
+            let from = self.bytes();
+            // SAFETY: `to` has room for a `T`, and is new.
+            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), from.len()) }
+        })
+    }
+}
+
+fn changed(error: AttachError) -> RecvError {
+    RecvError::Attach(Box::new(error))
+}

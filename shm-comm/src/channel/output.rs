@@ -1,0 +1,308 @@
+//! The publishing end of a channel: one ring.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+use super::{Control, MappedRing, attach, hand_over, take_place};
+use crate::error::{AttachError, Holder, LoanError, WaitError};
+use crate::events;
+use crate::header::Record;
+use crate::liveness::Place;
+use crate::message::ShmMessage;
+use crate::options::{Channel, PublisherOptions};
+use crate::os::Protection;
+use crate::process::Owner;
+use crate::ring::{self, Claim, Writer};
+use crate::segment::{Role, Segment};
+use crate::sync::{Ordering, StoreFirst};
+
+/// When to ask the kernel whether those that hold slots lap after lap are alive. A system call is
+/// nothing for every lap: not before a second, and of those that are alive less and less often.
+#[derive(Debug)]
+struct Suspicion {
+    /// Who was seen since they were asked after.
+    suspects: u64,
+    /// After whom was asked the last time.
+    asked: u64,
+    ask: Instant,
+    pause: Duration,
+}
+
+impl Suspicion {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(16);
+
+    fn new() -> Suspicion {
+        Suspicion { suspects: 0, asked: 0, ask: Instant::now(), pause: Self::FIRST }
+    }
+
+    /// These hold slots. Whom is it time to ask after? All that were seen since the last time: each
+    /// is seen once a lap, so that not all of them are in `suspects`.
+    fn due(&mut self, suspects: u64) -> u64 {
+        let now = Instant::now();
+        if suspects & !self.suspects & !self.asked != 0 {
+            // A new case. It does not put off those that are waiting.
+            let first = now + Self::FIRST;
+            self.ask = if self.suspects == 0 { first } else { self.ask.min(first) };
+            self.pause = Self::FIRST;
+        }
+        self.suspects |= suspects;
+        if now < self.ask {
+            return 0;
+        }
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        self.ask = now + self.pause;
+        self.asked = std::mem::take(&mut self.suspects);
+        self.asked
+    }
+}
+
+/// The publishing end of a channel.
+#[derive(Debug)]
+pub struct Output<T> {
+    // First, so that it is dropped first: the ring is left before the segment is.
+    place: RingPlace,
+    ring: MappedRing,
+    writer: Writer,
+    owner: Owner,
+    sent: u64,
+    suspicion: Suspicion,
+    channel: String,
+    message: PhantomData<fn(T)>,
+}
+
+/// A ring that is ours. Dropped: the next one may take it.
+#[derive(Debug)]
+struct RingPlace {
+    number: u32,
+    generation: u16,
+    segment: Segment,
+}
+
+impl Drop for RingPlace {
+    fn drop(&mut self) {
+        let segment = &self.segment;
+        if !segment.owner().is_here() {
+            return;
+        }
+        // SAFETY: The writer is gone, or will not be used again: `Output` drops this first, and
+        // its other fields do not touch the ring when they are dropped.
+        let _ = unsafe { segment.mapping().protect_ring(self.number, Protection::Read) };
+        if !segment.is_locked() {
+            // The ring is free when the segment is dropped.
+            return;
+        }
+        segment.write_record(segment.geometry().publisher_record(self.number), &Record::default());
+        Place::Publisher(self.number).leave(segment.file());
+        events::detached(segment.path(), "publisher", self.number);
+    }
+}
+
+/// A ring that has just been taken.
+struct Taken {
+    number: u32,
+    generation: u32,
+    ring: MappedRing,
+    writer: Writer,
+}
+
+/// Makes a ring ready whose place is ours. `None`: what is in it is no ring any more.
+fn take_over(
+    segment: &Segment,
+    control: &Control,
+    number: u32,
+) -> Result<Option<Taken>, AttachError> {
+    let bit = 1 << number;
+    let fresh = control.rings().load(Ordering::Acquire) & bit == 0;
+    if fresh {
+        segment.allocate_ring(number)?;
+    }
+    let ring = MappedRing::of(segment, control, number).map_err(segment.os("map"))?;
+    // SAFETY: `ReadWrite` takes nothing from anybody.
+    unsafe { segment.mapping().protect_ring(number, Protection::ReadWrite) }
+        .map_err(segment.os("make writable"))?;
+    if fresh {
+        // Until the bit is set nobody else looks; killed before, it is done again.
+        ring::initialise(&ring);
+    }
+    let generation = ring.generation().load(Ordering::Relaxed).wrapping_add(1);
+    let Ok(writer) = Writer::take_over(&ring, generation as u16) else {
+        // SAFETY: The writer that could have written was not made.
+        let _ = unsafe { segment.mapping().protect_ring(number, Protection::Read) };
+        return Ok(None);
+    };
+    ring.generation().store(generation, Ordering::Relaxed);
+    let record = segment.geometry().publisher_record(number);
+    let pid = segment.read_record(record).pid;
+    if pid != 0 {
+        events::taken_over(segment.path(), number, pid);
+    }
+    segment.write_record(record, &Record::of_this_process(generation, 0));
+    if fresh {
+        control.rings().fetch_or(bit, Ordering::SeqCst);
+    }
+    Ok(Some(Taken { number, generation, ring, writer }))
+}
+
+impl<T: ShmMessage> Output<T> {
+    /// Takes the lowest ring without a live writer.
+    pub fn open(channel: &Channel, _: &PublisherOptions) -> Result<Self, AttachError> {
+        let result = Self::try_open(channel);
+        match &result {
+            Ok(output) => {
+                let place = &output.place;
+                events::attached(place.segment.path(), "publisher", place.number);
+            }
+            Err(error) => events::refused(channel, "publisher", error),
+        }
+        result
+    }
+
+    fn try_open(channel: &Channel) -> Result<Self, AttachError> {
+        let segment = attach::<T>(channel, Role::Publisher)?;
+        let control = Control::of(segment.mapping());
+        let max = segment.geometry().max_publishers;
+        let places = (0..max).map(Place::Publisher);
+        let taken = take_place(&segment, places, |place| match place {
+            Place::Publisher(number) => take_over(&segment, &control, number),
+            _ => Ok(None),
+        })?;
+        let Some(Taken { number, generation, ring, writer }) = taken else {
+            let (channel, kind) = (channel.name.clone(), "publishers");
+            return Err(AttachError::TooManyParticipants { channel, kind, max });
+        };
+        let place = RingPlace { number, generation: generation as u16, segment };
+        // Those that died holding slots are not to fill up the channel.
+        control.reap(&place.segment, control.registered().load(Ordering::Acquire));
+        Ok(Output {
+            owner: place.segment.owner(),
+            place,
+            ring,
+            writer,
+            sent: 0,
+            suspicion: Suspicion::new(),
+            channel: channel.name.clone(),
+            message: PhantomData,
+        })
+    }
+
+    /// The right to write the next message.
+    #[inline(always)]
+    pub fn claim(&mut self) -> Result<Claim, LoanError> {
+        if !self.owner.is_here() {
+            return Err(self.forked());
+        }
+        match self.writer.claim(&self.ring) {
+            Ok(claim) => Ok(claim),
+            Err(ring::AllHeld) => self.claim_again(),
+        }
+    }
+
+    #[cold]
+    fn forked(&self) -> LoanError {
+        LoanError::Forked { channel: self.channel.clone() }
+    }
+
+    #[cold]
+    fn claim_again(&mut self) -> Result<Claim, LoanError> {
+        let control = &self.ring.control;
+        let registered = control.registered().load(Ordering::Acquire);
+        control.reap(&self.place.segment, registered);
+        // Somebody may have let go of one slot and held another while the first try went round.
+        let again = self.writer.claim(&self.ring).or_else(|_| self.writer.claim(&self.ring));
+        again.map_err(|ring::AllHeld| {
+            let segment = &self.place.segment;
+            let holder = |id| Holder {
+                subscriber: id,
+                pid: segment.read_record(segment.geometry().subscriber_record(id)).pid,
+                held: ring::held_by(&self.ring, id),
+            };
+            let holders = control.subscribers_in(registered).map(holder);
+            LoanError::AllSlotsHeld {
+                channel: self.channel.clone(),
+                slots: self.ring.slots,
+                holders: holders.filter(|holder| holder.held > 0).collect(),
+            }
+        })
+    }
+
+    /// The payload of a claimed slot: what an older message left, or zeroes.
+    #[inline(always)]
+    pub fn slot(&mut self, claim: &mut Claim) -> &mut MaybeUninit<T> {
+        // SAFETY: Invariants 1 and 2: mapped, writable, large enough, aligned. Invariant 3: the
+        // claim is the only right to this slot, and it is borrowed as long as the reference lives.
+        unsafe { self.ring.payload(claim.position()).cast().as_mut() }
+    }
+
+    /// The same, to look at.
+    #[inline(always)]
+    pub fn peek(&self, claim: &Claim) -> &MaybeUninit<T> {
+        // SAFETY: As for `slot`.
+        unsafe { self.ring.payload(claim.position()).cast().as_ref() }
+    }
+
+    /// Shows a slot that has been written to the subscribers, and wakes those that sleep.
+    #[inline(always)]
+    pub fn publish(&mut self, claim: Claim) {
+        hand_over();
+        self.writer.publish(&self.ring, claim);
+        self.sent += 1;
+        if self.ring.control.sleepers().load_after() != 0 {
+            self.ring.control.wake();
+        }
+        // Only now, when the message is on its way.
+        self.writer.prepare(&self.ring);
+        let suspects = self.writer.take_suspects();
+        if suspects != 0 {
+            self.reap_suspects(suspects);
+        }
+    }
+
+    #[cold]
+    fn reap_suspects(&mut self, suspects: u64) {
+        let suspects = self.suspicion.due(suspects);
+        if suspects != 0 {
+            self.ring.control.reap(&self.place.segment, suspects);
+        }
+    }
+
+    /// Its ring and generation.
+    pub fn id(&self) -> (u32, u16) {
+        (self.place.number, self.place.generation)
+    }
+
+    /// The channel's name.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// How many messages this handle published, how many the ring has seen, how many slots were
+    /// passed because they were held.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (self.sent, self.writer.published(&self.ring), self.writer.skips())
+    }
+
+    /// How many subscribers are alive; none in a forked child.
+    pub fn subscribers(&self) -> usize {
+        if !self.owner.is_here() {
+            return 0;
+        }
+        let registered = self.ring.control.registered().load(Ordering::Acquire);
+        let file = self.place.segment.file();
+        let alive = |id: &u32| Place::Listening(*id).is_taken(file).unwrap_or(false);
+        self.ring.control.subscribers_in(registered).filter(alive).count()
+    }
+
+    /// Whether it can still be told who is there.
+    pub fn check(&self) -> Result<(), WaitError> {
+        let channel = || self.channel.clone();
+        if !self.owner.is_here() {
+            Err(WaitError::Forked { channel: channel() })
+        } else if !self.place.segment.is_locked() {
+            Err(WaitError::LockLost { channel: channel() })
+        } else {
+            Ok(())
+        }
+    }
+}

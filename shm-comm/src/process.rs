@@ -1,0 +1,285 @@
+//! What belongs to this process and not to its children.
+//!
+//! Locks say who is alive: see [`LockFile`]. A forked child has copies of its parent's handles. The
+//! memory they lead to is not mapped there (`MADV_DONTFORK`), and a copy of a descriptor would keep the
+//! parent's locks held after the parent has died. So a child closes every [`LockFile`] before it does
+//! anything else, and an [`Owner`] tells a handle, for the price of one load, whether it is still where
+//! it was opened.
+//!
+//! Nothing of this module is half done when the process forks: [`without_fork`] is a lock that a
+//! fork takes, too.
+//!
+//! A process that is cloned by a bare system call, past the C library, does not close what it
+//! inherits: it keeps its parent looking alive for as long as it lives or until it starts a program.
+//! It notices that handles are not its own nevertheless, since Linux 4.14 (`MADV_WIPEONFORK`).
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::os::{self, FileId};
+use crate::sync::{AtomicU32, Ordering};
+
+/// The state of this module. The child of a fork starts with what [`in_child`] leaves of it.
+#[derive(Debug)]
+struct Process {
+    /// The number of this process, in memory that is zeroes in a child.
+    mark: &'static AtomicU32,
+    /// The last number that was given out.
+    numbers: u32,
+    /// The descriptors of all [`LockFile`]s, each with its ticket.
+    descriptors: Vec<(RawFd, u64)>,
+    tickets: u64,
+    identity: Option<Identity>,
+}
+
+static PROCESS: Mutex<Option<Process>> = Mutex::new(None);
+
+thread_local! {
+    /// Held by a thread while it forks.
+    static FORKING: RefCell<Option<MutexGuard<'static, Option<Process>>>> = const { RefCell::new(None) };
+}
+
+/// Does something that no fork may find half done. Not to be nested.
+pub fn without_fork<R>(act: impl FnOnce() -> R) -> R {
+    let _process = lock();
+    act()
+}
+
+fn lock() -> MutexGuard<'static, Option<Process>> {
+    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Process {
+    /// The state, made when it is needed for the first time.
+    fn get(slot: &mut Option<Process>) -> io::Result<&mut Process> {
+        if slot.is_none() {
+            let mark = os::page_that_children_lose()?;
+            os::at_fork(before_fork, in_parent, in_child)?;
+            let (descriptors, identity) = (Vec::new(), None);
+            *slot = Some(Process { mark, numbers: 0, descriptors, tickets: 0, identity });
+        }
+        slot.as_mut().ok_or_else(|| io::ErrorKind::Other.into())
+    }
+
+    fn owner(&mut self) -> Owner {
+        if self.mark.load(Ordering::Relaxed) == 0 {
+            self.numbers += 1;
+            self.mark.store(self.numbers, Ordering::Relaxed);
+        }
+        Owner { mark: self.mark, number: self.mark.load(Ordering::Relaxed) }
+    }
+}
+
+extern "C" fn before_fork() {
+    let guard = lock();
+    // Without a place to keep the guard, in a thread that is ending, the fork takes its chance.
+    let _ = FORKING.try_with(|forking| forking.replace(Some(guard)));
+}
+
+extern "C" fn in_parent() {
+    let _ = FORKING.try_with(|forking| forking.replace(None));
+}
+
+extern "C" fn in_child() {
+    let _ = FORKING.try_with(|forking| {
+        if let Some(mut guard) = forking.replace(None)
+            && let Some(process) = guard.as_mut()
+        {
+            process.mark.store(0, Ordering::Relaxed);
+            process.identity = None;
+            for (descriptor, _) in process.descriptors.drain(..) {
+                os::close(descriptor);
+            }
+        }
+    });
+}
+
+/// The process that a handle was opened in.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    mark: &'static AtomicU32,
+    number: u32,
+}
+
+impl Owner {
+    /// False in a child that was forked since.
+    #[inline(always)]
+    pub fn is_here(&self) -> bool {
+        self.mark.load(Ordering::Relaxed) == self.number
+    }
+}
+
+/// Who this process is, for people to look it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// As it sees itself.
+    pub pid: u32,
+    /// When it started, see [`os::process_start`].
+    pub start: u64,
+}
+
+/// Who this process is.
+pub fn identity() -> Identity {
+    let ask = || Identity { pid: std::process::id(), start: os::process_start() };
+    match lock().as_mut() {
+        Some(process) => *process.identity.get_or_insert_with(ask),
+        None => ask(),
+    }
+}
+
+/// An open file for locks: they say that this process is alive. Dropped, or left behind by a fork:
+/// closed.
+///
+/// A program may close descriptors that it does not know (`close_range`, a loop in old daemons). The
+/// locks would go with them, and a live process would look dead. But they belong to the open file, and
+/// a mapping keeps that open, too: so each has a page of its own mapped. What remains is that nothing
+/// can be asked or unlocked through the descriptor any more, and that the number may be somebody
+/// else's: [`is_intact`](Self::is_intact).
+#[derive(Debug)]
+pub struct LockFile {
+    /// Valid until somebody closes descriptors behind our back, see `is_intact`.
+    file: ManuallyDrop<File>,
+    /// Never touched: it keeps the file open.
+    anchor: ManuallyDrop<MmapRaw>,
+    id: FileId,
+    ticket: u64,
+    owner: Owner,
+}
+
+impl LockFile {
+    /// Opens a file of which no child will keep a descriptor.
+    pub fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<LockFile> {
+        let mut process = lock();
+        let process = Process::get(&mut process)?;
+        let file = open()?;
+        let id = os::file_id(&file)?;
+        let anchor = MmapOptions::new().len(1).map_raw_read_only(&file)?;
+        anchor.advise(Advice::DontFork)?;
+        process.tickets += 1;
+        let ticket = process.tickets;
+        // Whoever had this descriptor before has lost it, if there is anybody.
+        process.descriptors.retain(|(descriptor, _)| *descriptor != file.as_raw_fd());
+        process.descriptors.push((file.as_raw_fd(), ticket));
+        let owner = process.owner();
+        let (file, anchor) = (ManuallyDrop::new(file), ManuallyDrop::new(anchor));
+        Ok(LockFile { file, anchor, id, ticket, owner })
+    }
+
+    /// The file. Another one, or none, if [`is_intact`](Self::is_intact) is false.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Which file was opened.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Which process has opened it.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Whether the descriptor is still ours. Whoever asks the kernel for a lock through it looks
+    /// *afterwards*: then the answer was about this file.
+    pub fn is_intact(&self) -> bool {
+        self.owner.is_here() && self.is_listed(&mut lock())
+    }
+
+    fn is_listed(&self, process: &mut Option<Process>) -> bool {
+        let entry = (self.file.as_raw_fd(), self.ticket);
+        process.as_ref().is_some_and(|process| process.descriptors.contains(&entry))
+            && os::file_id(&self.file).is_ok_and(|id| id == self.id)
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        if !self.owner.is_here() {
+            return;
+        }
+        let mut process = lock();
+        let intact = self.is_listed(&mut process);
+        if let Some(process) = process.as_mut() {
+            process.descriptors.retain(|(_, ticket)| *ticket != self.ticket);
+        }
+        if intact {
+            // SAFETY: Not used again. Were the descriptor not ours any more, closing it would take
+            // it from somebody else.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+        // SAFETY: Not used again. Mapped by this process, so it is there. Without a descriptor, this
+        // ends the locks.
+        unsafe { ManuallyDrop::drop(&mut self.anchor) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::FromRawFd;
+    use std::path::Path;
+
+    fn open(path: &Path) -> LockFile {
+        LockFile::open(|| File::open(path)).unwrap()
+    }
+
+    /// What happens to a descriptor that is closed and soon opened again by somebody else.
+    fn put_in_place_of(file: &LockFile, path: &Path) -> File {
+        let new = File::open(path).unwrap();
+        let descriptor = file.file().as_raw_fd();
+        // SAFETY: Both descriptors are open. At once, so that no other test gets the number.
+        assert_eq!(unsafe { libc::dup2(new.as_raw_fd(), descriptor) }, descriptor);
+        // SAFETY: The first file has lost it.
+        unsafe { File::from_raw_fd(descriptor) }
+    }
+
+    #[test]
+    fn a_descriptor_that_somebody_else_has_now_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        std::fs::write(&ours, b"").unwrap();
+        std::fs::write(&theirs, b"theirs").unwrap();
+        let file = open(&ours);
+        assert!(file.is_intact());
+        let other = put_in_place_of(&file, &theirs);
+        assert!(!file.is_intact());
+        drop(file);
+        assert_eq!(other.metadata().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn a_lock_outlives_its_descriptor_and_ends_with_its_owner() {
+        use crate::os::Lock;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        std::fs::write(&ours, b"").unwrap();
+        std::fs::write(&theirs, b"").unwrap();
+        let write = |path| std::fs::OpenOptions::new().read(true).write(true).open(path);
+        let file = LockFile::open(|| write(&ours)).unwrap();
+        assert!(os::lock(file.file(), 7, Lock::Exclusive).unwrap());
+        let _other = put_in_place_of(&file, &theirs);
+        let observer = write(&ours).unwrap();
+        assert_eq!(os::locked_by_others(&observer, 7, 1).unwrap(), Lock::Exclusive);
+        drop(file);
+        assert_eq!(os::locked_by_others(&observer, 7, 1).unwrap(), Lock::None);
+    }
+
+    #[test]
+    fn the_same_file_opened_again_under_the_same_descriptor_is_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"").unwrap();
+        let first = open(&path);
+        let second = LockFile::open(|| Ok(put_in_place_of(&first, &path))).unwrap();
+        assert!(!first.is_intact());
+        drop(first);
+        assert!(second.is_intact());
+    }
+}
