@@ -157,11 +157,14 @@ pub enum AttachError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Others come and go so fast that two seconds were not enough to attach. Try again.
-    #[error("{} was busy for two seconds: others create and remove it", path.display())]
+    /// Others come and go so fast that there was no time to attach, or one of them was stopped in the
+    /// middle of it. Try again; if that does not help, look for a stopped process.
+    #[error("{} was busy for {waited:?}: others create, replace or remove it", path.display())]
     Busy {
         /// The segment.
         path: PathBuf,
+        /// How long was tried.
+        waited: std::time::Duration,
     },
     /// The operating system said no.
     #[error("cannot {action} {}: {source}", path.display())]

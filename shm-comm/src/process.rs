@@ -2,7 +2,7 @@
 //!
 //! Locks say who is alive: see [`LockFile`]. A forked child has copies of its parent's handles. The
 //! memory they lead to is not mapped there (`MADV_DONTFORK`), and a copy of a descriptor would keep the
-//! parent's locks held after the parent has died. So a child closes every [`LockFile`] before it does
+//! parent's locks held after the parent has died. So a child closes every [`Descriptor`] before it does
 //! anything else, and an [`Owner`] tells a handle, for the price of one load, whether it is still where
 //! it was opened.
 //!
@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -32,7 +33,7 @@ struct Process {
     mark: &'static AtomicU32,
     /// The last number that was given out.
     numbers: u32,
-    /// The descriptors of all [`LockFile`]s, each with its ticket.
+    /// Of every [`Descriptor`] its number and its ticket.
     descriptors: Vec<(RawFd, u64)>,
     tickets: u64,
     identity: Option<Identity>,
@@ -133,42 +134,33 @@ pub fn identity() -> Identity {
     }
 }
 
-/// An open file for locks: they say that this process is alive. Dropped, or left behind by a fork:
-/// closed.
+/// An open file or folder that no child keeps open. Dropped, or left behind by a fork: closed.
 ///
-/// A program may close descriptors that it does not know (`close_range`, a loop in old daemons). The
-/// locks would go with them, and a live process would look dead. But they belong to the open file, and
-/// a mapping keeps that open, too: so each has a page of its own mapped. What remains is that nothing
-/// can be asked or unlocked through the descriptor any more, and that the number may be somebody
-/// else's: [`is_intact`](Self::is_intact).
+/// A program may close descriptors that it does not know (`close_range`, a loop in old daemons). Then
+/// the number may soon be somebody else's, and closing it would take it from him.
 #[derive(Debug)]
-pub struct LockFile {
+pub struct Descriptor {
     /// Valid until somebody closes descriptors behind our back, see `is_intact`.
     file: ManuallyDrop<File>,
-    /// Never touched: it keeps the file open.
-    anchor: ManuallyDrop<MmapRaw>,
     id: FileId,
     ticket: u64,
     owner: Owner,
 }
 
-impl LockFile {
-    /// Opens a file of which no child will keep a descriptor.
-    pub fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<LockFile> {
+impl Descriptor {
+    /// Opens something, with no fork in the middle of it.
+    pub fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Descriptor> {
         let mut process = lock();
         let process = Process::get(&mut process)?;
         let file = open()?;
         let id = os::file_id(&file)?;
-        let anchor = MmapOptions::new().len(1).map_raw_read_only(&file)?;
-        anchor.advise(Advice::DontFork)?;
         process.tickets += 1;
         let ticket = process.tickets;
         // Whoever had this descriptor before has lost it, if there is anybody.
         process.descriptors.retain(|(descriptor, _)| *descriptor != file.as_raw_fd());
         process.descriptors.push((file.as_raw_fd(), ticket));
         let owner = process.owner();
-        let (file, anchor) = (ManuallyDrop::new(file), ManuallyDrop::new(anchor));
-        Ok(LockFile { file, anchor, id, ticket, owner })
+        Ok(Descriptor { file: ManuallyDrop::new(file), id, ticket, owner })
     }
 
     /// The file. Another one, or none, if [`is_intact`](Self::is_intact) is false.
@@ -186,7 +178,7 @@ impl LockFile {
         self.owner
     }
 
-    /// Whether the descriptor is still ours. Whoever asks the kernel for a lock through it looks
+    /// Whether the descriptor is still ours. Whoever asks the kernel something through it looks
     /// *afterwards*: then the answer was about this file.
     pub fn is_intact(&self) -> bool {
         self.owner.is_here() && self.is_listed(&mut lock())
@@ -199,7 +191,7 @@ impl LockFile {
     }
 }
 
-impl Drop for LockFile {
+impl Drop for Descriptor {
     fn drop(&mut self) {
         if !self.owner.is_here() {
             return;
@@ -210,13 +202,55 @@ impl Drop for LockFile {
             process.descriptors.retain(|(_, ticket)| *ticket != self.ticket);
         }
         if intact {
-            // SAFETY: Not used again. Were the descriptor not ours any more, closing it would take
-            // it from somebody else.
+            // SAFETY: Not used again.
             unsafe { ManuallyDrop::drop(&mut self.file) };
         }
-        // SAFETY: Not used again. Mapped by this process, so it is there. Without a descriptor, this
-        // ends the locks.
-        unsafe { ManuallyDrop::drop(&mut self.anchor) };
+    }
+}
+
+/// An open file for locks: they say that this process is alive.
+///
+/// Locks belong to the open file, and a mapping keeps that open, too. So each has a page of its own
+/// mapped: when a program closes descriptors that it does not know, the locks stay, and a live process
+/// does not look dead. It only cannot ask for locks or give them up any more.
+#[derive(Debug)]
+pub struct LockFile {
+    descriptor: Descriptor,
+    /// Never touched.
+    anchor: ManuallyDrop<MmapRaw>,
+}
+
+impl LockFile {
+    /// Opens a file of which no child will keep a descriptor.
+    pub fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<LockFile> {
+        let mut anchor = None;
+        let descriptor = Descriptor::open(|| {
+            let file = open()?;
+            let page = MmapOptions::new().len(1).map_raw_read_only(&file)?;
+            page.advise(Advice::DontFork)?;
+            anchor = Some(page);
+            Ok(file)
+        })?;
+        let anchor = anchor.ok_or(io::ErrorKind::Other)?;
+        Ok(LockFile { descriptor, anchor: ManuallyDrop::new(anchor) })
+    }
+}
+
+impl Deref for LockFile {
+    type Target = Descriptor;
+
+    fn deref(&self) -> &Descriptor {
+        &self.descriptor
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        if self.descriptor.owner.is_here() {
+            // SAFETY: Not used again. Mapped by this process, so it is there. Without a descriptor,
+            // this ends the locks.
+            unsafe { ManuallyDrop::drop(&mut self.anchor) };
+        }
     }
 }
 

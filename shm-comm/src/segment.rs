@@ -51,11 +51,13 @@ use crate::liveness;
 use crate::mapping::Mapping;
 use crate::options::{Access, Channel};
 use crate::os::{self, Lock};
-use crate::process::{LockFile, Owner};
+use crate::process::{Descriptor, LockFile, Owner};
 use crate::schema::Schema;
 
 /// How long to try while others come and go.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for a subscriber in the middle of a call. The next call tries again.
+const FOLLOWERS_PATIENCE: Duration = Duration::from_millis(200);
 /// How long the one who retired a segment has for making the new one before others do.
 const HEAD_START: Duration = Duration::from_millis(20);
 /// How long the one who makes a folder for a group has for that.
@@ -195,7 +197,7 @@ impl Drop for Member {
 /// Where a segment is.
 #[derive(Debug)]
 pub struct Door {
-    folder: File,
+    folder: Descriptor,
     name: CString,
     path: PathBuf,
     access: Access,
@@ -242,7 +244,7 @@ impl Door {
 
     /// `None`: there is no such file.
     fn open(&self) -> Result<Option<LockFile>, AttachError> {
-        match LockFile::open(|| os::open_file(&self.folder, &self.name)) {
+        match LockFile::open(|| os::open_file(self.folder.file(), &self.name)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.cannot_open(error)),
@@ -250,7 +252,7 @@ impl Door {
     }
 
     fn cannot_open(&self, error: io::Error) -> AttachError {
-        match os::look_at(&self.folder, &self.name) {
+        match os::look_at(self.folder.file(), &self.name) {
             Some(found) if !found.is_file() => self.refused(format!("it is {}", kind_of(&found))),
             Some(found) if error.kind() == io::ErrorKind::PermissionDenied => {
                 self.foreign(found.uid(), found.mode())
@@ -271,7 +273,7 @@ impl Door {
             return Err(self.refused(format!("it is {}", kind_of(&found))));
         }
         let group =
-            || self.folder.metadata().map(|folder| folder.gid()).map_err(self.os("inspect"));
+            || self.folder.file().metadata().map(|folder| folder.gid()).map_err(self.os("inspect"));
         let (trusted, mask) = match self.access {
             Access::Owner => (found.uid() == os::user(), 0o022),
             // The folder's group is ours, so whoever made the file with it is one of us.
@@ -323,9 +325,11 @@ impl Door {
 
     /// Takes the name away, if it is this file's. The caller has excluded everybody else who would.
     fn unlink(&self, file: &File) -> io::Result<bool> {
-        let named = os::is_named(file, &self.folder, &self.name)?;
+        let folder = self.folder.file();
+        // The descriptor of the folder may have become another one's.
+        let named = os::is_named(file, folder, &self.name)? && self.folder.is_intact();
         if named {
-            os::unlink(&self.folder, &self.name)?;
+            os::unlink(folder, &self.name)?;
             events::removed(&self.path);
         }
         Ok(named)
@@ -389,8 +393,9 @@ impl Wanted<'_> {
                 }
                 Entered::NotYet => {}
             }
-            if start.elapsed() > PATIENCE {
-                return Err(AttachError::Busy { path: self.door.path.clone() });
+            let patience = if self.role == Role::Follower { FOLLOWERS_PATIENCE } else { PATIENCE };
+            if start.elapsed() > patience {
+                return Err(AttachError::Busy { path: self.door.path.clone(), waited: patience });
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(1));
@@ -416,7 +421,7 @@ impl Wanted<'_> {
         // From here on somebody may have found that he is not the last because of us.
         let member = Member { file, door: door.clone(), predecessor: None };
         let is_named = |file: &LockFile| {
-            os::is_named(file.file(), &door.folder, &door.name).map_err(door.os("inspect"))
+            os::is_named(file.file(), door.folder.file(), &door.name).map_err(door.os("inspect"))
         };
         if !is_named(&member.file)? {
             return Ok(Entered::NotYet);
@@ -493,8 +498,8 @@ impl Wanted<'_> {
             Access::Owner => 0o600,
             Access::Group => 0o660,
         };
-        let file = LockFile::open(|| os::create_nameless(&door.folder, mode))
-            .map_err(no_room("create", &door.folder))?;
+        let file = LockFile::open(|| os::create_nameless(door.folder.file(), mode))
+            .map_err(no_room("create", door.folder.file()))?;
         file.file().set_len(geometry.file_size).map_err(no_room("size", file.file()))?;
         os::allocate(file.file(), 0, needed).map_err(no_room("allocate", file.file()))?;
         let bytes = header::write(self.pattern, self.channel, self.text, &geometry);
@@ -504,7 +509,7 @@ impl Wanted<'_> {
         if self.role == Role::Publisher {
             shared(liveness::PUBLISHERS)?;
         }
-        match os::link(file.file(), &door.folder, &door.name) {
+        match os::link(file.file(), door.folder.file(), &door.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Ok(Entered::NotYet);
@@ -607,7 +612,7 @@ pub fn root(chosen: Option<&Path>, access: Access) -> PathBuf {
 }
 
 /// Opens the folder of channels if it can be trusted; makes it if it is not there.
-pub fn open_root(path: &Path, access: Access, make: bool) -> Result<File, AttachError> {
+pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, AttachError> {
     let unsafe_root = |reason: String| AttachError::UnsafeRoot { path: path.to_owned(), reason };
     if path.as_os_str().is_empty() {
         return Err(unsafe_root("is an empty path".to_owned()));
@@ -627,12 +632,12 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<File, Attach
     }
     let (user, mode) = (os::user(), found.mode() & 0o7777);
     let foreign = |owner| unsafe_root(format!("belongs to user {owner}, you are user {user}"));
-    let folder = os::open_folder(path).map_err(|error| match found.uid() {
+    let folder = Descriptor::open(|| os::open_folder(path)).map_err(|error| match found.uid() {
         owner if owner != user => foreign(owner),
         _ => unsafe_root(format!("cannot be opened (mode {mode:04o}): {error}")),
     })?;
     let inspect = || {
-        let found = folder.metadata();
+        let found = folder.file().metadata();
         found.map_err(|error| unsafe_root(format!("cannot be inspected: {error}")))
     };
     if access == Access::Owner {
@@ -665,7 +670,7 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<File, Attach
         }
         let is_empty = std::fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
         if found.uid() == user && is_empty {
-            let set = os::set_mode(&folder, GROUP_MODE);
+            let set = os::set_mode(folder.file(), GROUP_MODE);
             set.map_err(|error| unsafe_root(format!("cannot be shared with its group: {error}")))?;
         } else if start.elapsed() > FOLDER_PATIENCE {
             return Err(unsafe_root(format!(
