@@ -409,11 +409,9 @@ impl Wanted<'_> {
         let lock = |file: &LockFile, byte, lock| {
             os::lock(file.file(), byte, lock).map_err(door.os("lock"))
         };
-        if lock(&file, liveness::LIFECYCLE, Lock::Exclusive)? {
-            if !self.may_enter_stale(&file) {
-                door.remove_stale(&file)?;
-                return Ok(Entered::NotYet);
-            }
+        if lock(&file, liveness::LIFECYCLE, Lock::Exclusive)? && !self.may_enter_stale(&file) {
+            door.remove_stale(&file)?;
+            return Ok(Entered::NotYet);
         }
         if !lock(&file, liveness::LIFECYCLE, Lock::Shared)? {
             return Ok(Entered::NotYet);

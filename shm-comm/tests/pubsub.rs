@@ -1,8 +1,8 @@
 //! Publish and subscribe within one process: what the handles promise.
 
 use shm_comm::{
-    AttachError, Channel, LoanError, Publisher, PublisherOptions, Read, RecvError, Sample,
-    ShmMessage, Start, Subscriber, SubscriberOptions, Wait,
+    AttachError, Channel, LoanError, LoanUninit, Publisher, PublisherOptions, Read, RecvError,
+    Sample, ShmMessage, Start, Subscriber, SubscriberOptions, Wait,
 };
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -461,7 +461,7 @@ fn when_all_slots_are_held_the_loan_says_by_whom() {
 
 #[test]
 fn with_the_defaults_eight_subscribers_cannot_hold_all_slots() {
-    fn check<T: ShmMessage>(hold: usize, value: impl Fn() -> T) {
+    fn check<T: ShmMessage>(hold: usize, publish: impl Fn(LoanUninit<T>)) {
         let root = Root::new();
         let mut publisher = Publisher::<T>::new(root.channel()).unwrap();
         let mut subscribers: Vec<_> =
@@ -469,20 +469,24 @@ fn with_the_defaults_eight_subscribers_cannot_hold_all_slots() {
         let mut held = Vec::new();
         for _ in 0..hold {
             for subscriber in &mut subscribers {
-                publisher.loan().unwrap().write(value());
+                publish(publisher.loan().unwrap());
                 held.push(subscriber.latest().unwrap().unwrap());
             }
         }
+        // All of them hold all they may, each sample another slot.
         for subscriber in &mut subscribers {
             assert!(matches!(subscriber.latest(), Err(RecvError::TooManySamples { .. })));
         }
+        let before = publisher.stats().skipped_slots;
         for _ in 0..200 {
             drop(publisher.loan().unwrap());
-            publisher.loan().unwrap().write(value());
+            publish(publisher.loan().unwrap());
         }
+        assert!(publisher.stats().skipped_slots >= before + held.len() as u64);
     }
-    check(4, || 7u64);
-    check(1, || [0u64; 12_000]);
+    check::<u64>(4, |loan| loan.write(7));
+    // A full-HD image of three bytes a pixel.
+    check::<[u8; 6_220_800]>(1, |loan| loan.reused().send());
 }
 
 #[test]
