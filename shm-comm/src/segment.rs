@@ -147,7 +147,10 @@ impl Segment {
 
     /// Describes a participant. It is no error if it cannot: the lock is what counts.
     pub fn write_record(&self, offset: u64, record: &Record) {
-        let _ = self.file().write_all_at(record.as_bytes(), offset);
+        let bytes = record.as_bytes();
+        if offset + bytes.len() as u64 <= os::file_size_limit() {
+            let _ = self.file().write_all_at(bytes, offset);
+        }
     }
 
     /// What a participant said of itself.
@@ -496,6 +499,9 @@ impl Wanted<'_> {
             Access::Owner => 0o600,
             Access::Group => 0o660,
         };
+        if geometry.file_size > os::file_size_limit() {
+            return Err(door.os("size")(io::ErrorKind::FileTooLarge.into()));
+        }
         let file = LockFile::open(|| os::create_nameless(door.folder.file(), mode))
             .map_err(no_room("create", door.folder.file()))?;
         file.file().set_len(geometry.file_size).map_err(no_room("size", file.file()))?;
@@ -616,8 +622,8 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
         return Err(unsafe_root("is an empty path".to_owned()));
     }
     let made = match access {
-        Access::Owner if make => os::create_folder(path),
-        Access::Group if make => os::create_one_folder(path),
+        Access::Owner if make => os::create_folder(path, true),
+        Access::Group if make => os::create_folder(path, false),
         _ => Ok(()),
     };
     let found = match (std::fs::symlink_metadata(path), made) {

@@ -115,10 +115,11 @@ fn take_over(
 ) -> Result<Option<Taken>, AttachError> {
     let bit = 1 << number;
     let fresh = control.rings().load(Ordering::Acquire) & bit == 0;
+    // First mapped and then allocated: what was allocated and is in no use would be lost.
+    let ring = MappedRing::of(segment, control, number).map_err(segment.os("map"))?;
     if fresh {
         segment.allocate_ring(number)?;
     }
-    let ring = MappedRing::of(segment, control, number).map_err(segment.os("map"))?;
     // SAFETY: `ReadWrite` takes nothing from anybody.
     unsafe { segment.mapping().protect_ring(number, Protection::ReadWrite) }
         .map_err(segment.os("make writable"))?;

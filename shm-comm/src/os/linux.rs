@@ -6,7 +6,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -55,14 +55,37 @@ pub fn is_in_group(group: u32) -> bool {
     groups.contains(&group)
 }
 
-/// Makes a folder that only this user may enter; its parents, too. Harmless if it is there.
-pub fn create_folder(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Makes one folder that only this user may enter. An error if it is there.
-pub fn create_one_folder(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().mode(0o700).create(path)
+/// Makes a folder that only this user may enter, whatever the umask; with `parents` those that are not
+/// there, too. Harmless if it is there.
+pub fn create_folder(path: &Path, parents: bool) -> io::Result<()> {
+    let missing = |path: &Path| {
+        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if parents
+        && let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
+        && missing(parent)
+    {
+        create_folder(parent, true)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        result => result?,
+    }
+    // The umask may take away what the owner needs, too. Whoever made it may have died before this.
+    let found = std::fs::symlink_metadata(path)?;
+    let mode = found.mode() & 0o7777;
+    if found.is_dir() && found.uid() == user() && mode & 0o077 == 0 && mode & 0o700 != 0o700 {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        let folder = open_at(libc::AT_FDCWD, &name, flags)?;
+        if folder.metadata()?.uid() == user() {
+            // `fchmod` does not take a descriptor of a path.
+            let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        }
+    }
+    Ok(())
 }
 
 /// Changes who may do what with a file or folder, whatever the umask says.
@@ -219,6 +242,17 @@ fn release(file: &File, offset: u64, len: u64) {
     let flags = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: The descriptor is open. If it fails the memory goes with the file.
     unsafe { libc::fallocate(file.as_raw_fd(), flags, offset as libc::off_t, len as libc::off_t) };
+}
+
+/// Bytes that a file of this process may have. What goes beyond is no error but a signal.
+pub fn file_size_limit() -> u64 {
+    let mut limit = std::mem::MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: There is room for an `rlimit`.
+    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()) } == -1 {
+        return u64::MAX;
+    }
+    // SAFETY: It succeeded, so it has filled it.
+    unsafe { limit.assume_init() }.rlim_cur
 }
 
 /// The error says that there is no room, or no room for that user.
