@@ -252,7 +252,7 @@ fn too_many_open_files_are_an_error() {
     let root = folder.join("root");
     let mut worked = 0;
     // Input, output and errors are 0 to 2.
-    for files in 3..16 {
+    for files in 3..40 {
         let mut peer = start(&[&format!("files={files}")]).unwrap();
         let mut open = |request: String| {
             let answer = peer.ask(request);
@@ -644,28 +644,31 @@ fn a_process_can_write_to_no_ring_but_its_own() {
 
 // Namespaces.
 
-/// How many slots the publisher passes over in a lap. Sends slowly enough for the publisher to ask
-/// after those that hold them.
-fn skipped_in_a_lap(publisher: &mut Isolated) -> u64 {
+/// How many slots the publisher passes over while it sends so many messages. It has the time to ask
+/// after those who hold them.
+fn skipped(publisher: &mut Isolated) -> u64 {
     std::thread::sleep(Duration::from_millis(20));
     let [before] = publisher.numbers("skipped p");
-    publisher.must("send p 256");
+    publisher.must("send p 1024");
     let [after] = publisher.numbers("skipped p");
     after - before
 }
 
-/// Until as many slots are passed over in each lap as are held now.
-fn wait_for_skips(publisher: &mut Isolated, expected: u64) {
-    // A lap of slots, whatever it is, and the batches in which they are claimed.
-    let end = Instant::now() + SOON;
-    let per_lap = |publisher: &mut Isolated| skipped_in_a_lap(publisher).div_ceil(256 / SLOTS);
-    while per_lap(publisher) != expected {
-        assert!(Instant::now() < end, "not {expected} slots are held");
-    }
+/// The same while one slot is held.
+fn skipped_for_one(publisher: &mut Isolated) -> u64 {
+    let _batch_that_was_claimed_before = skipped(publisher);
+    let skipped = skipped(publisher);
+    assert!(skipped > 1, "none is held");
+    skipped
 }
 
-/// Of a ring with `depth=8`: that, and room for what 8 subscribers may hold.
-const SLOTS: u64 = 64;
+/// Waits until so many slots are held, if `one` are passed over for one.
+fn wait_until_held(publisher: &mut Isolated, slots: u64, one: u64) {
+    let end = Instant::now() + SOON;
+    while (skipped(publisher) + one / 2) / one != slots {
+        assert!(Instant::now() < end, "not {slots} slots are held");
+    }
+}
 
 #[test]
 fn that_two_processes_are_both_pid_1_does_not_matter() {
@@ -682,21 +685,21 @@ fn that_two_processes_are_both_pid_1_does_not_matter() {
     dead.must(format!("subscriber s {root}"));
     alive.must(format!("subscriber s {root}"));
     assert_eq!(publisher.must("others p"), "2");
-    publisher.must("send p 2");
+    publisher.must("send p 1");
     assert_eq!(dead.must("hold s"), "0");
-    assert_eq!(alive.must("receive s"), "0 0");
-    assert_eq!(alive.must("hold s"), "1");
-    wait_for_skips(&mut publisher, 2);
+    let one = skipped_for_one(&mut publisher);
+    let held = alive.must("hold s");
+    wait_until_held(&mut publisher, 2, one);
 
     dead.kill();
     assert_eq!(publisher.must("others p"), "1");
     // The slot of the dead one comes back. The other one's is not taken, however often the publisher
     // asks after it.
-    wait_for_skips(&mut publisher, 1);
+    wait_until_held(&mut publisher, 1, one);
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
-        assert!(skipped_in_a_lap(&mut publisher) > 0);
-        assert_eq!(alive.must("check s"), "1");
+        assert!(skipped(&mut publisher) > 0);
+        assert_eq!(alive.must("check s"), held);
     }
     assert_eq!(publisher.must("others p"), "1");
 
@@ -705,7 +708,7 @@ fn that_two_processes_are_both_pid_1_does_not_matter() {
     again.must(format!("subscriber s {root}"));
     publisher.must("send p 1");
     again.must("receive s");
-    assert_eq!(alive.must("check s"), "1");
+    assert_eq!(alive.must("check s"), held);
 }
 
 #[test]
@@ -737,87 +740,92 @@ fn a_process_with_the_pid_of_a_dead_one_is_not_mistaken_for_it() {
     }
     let folder = Folder::new(0o700);
     let root = folder.join("root");
-    let Some(mut publisher) = apart(test, &["pid-namespace"]) else { return };
+    // It is pid 1 and only keeps the namespace; the others are in there with it.
+    let Some(mut first) = apart(test, &["pid-namespace"]) else { return };
+    let join = format!("join-pid-namespace={}", first.pid());
+    let mut publisher = start(&[&join]).unwrap();
     publisher.must(format!("publisher p {root} depth=8"));
-    let join = format!("join-pid-namespace={}", publisher.pid());
     let mut pid_77 = || {
-        publisher.must("next-pid 77");
+        first.must("next-pid 77");
         let mut peer = start(&[&join]).unwrap();
         assert_eq!(peer.must("pid"), "77");
         peer
     };
     let mut dead = pid_77();
     dead.must(format!("subscriber s {root}"));
-    // It is in the same pid namespace as the publisher, and dies.
-    let mut send = start(&[&join]).unwrap();
-    send.must(format!("publisher p {root}"));
-    send.must("send p 1");
-    dead.must("hold s");
+    publisher.must("send p 1");
+    assert_eq!(dead.must("hold s"), "0");
+    let one = skipped_for_one(&mut publisher);
     dead.kill();
+
+    // The one who has its pid now is somebody else, also for those who ask after the dead one.
     let mut again = pid_77();
-    // Nothing of the dead one is its own, not even before it does anything.
     assert_eq!(publisher.must("others p"), "0");
-    again.must(format!("subscriber other {root}"));
+    wait_until_held(&mut publisher, 0, one);
+    again.must(format!("subscriber s {root}"));
     assert_eq!(publisher.must("others p"), "1");
-    send.must("send p 1");
-    assert_eq!(again.must("receive other"), "1 0");
-    assert!(again.ask("check other").is_err());
-    // The slot comes back, and what the new one holds stays.
-    send.must("send p 1");
-    assert_eq!(again.must("hold other"), "2");
-    wait_for_skips(&mut send, 1);
-    assert_eq!(again.must("check other"), "2");
+    publisher.must("send p 1");
+    let held = again.must("hold s");
+    wait_until_held(&mut publisher, 1, one);
+    assert_eq!(again.must("check s"), held);
     again.kill();
-    wait_for_skips(&mut send, 0);
+
+    // The same with a publisher.
+    let mut dead = pid_77();
+    assert_eq!(dead.must(format!("publisher p {root}")), "1 1");
+    dead.kill();
+    assert_eq!(pid_77().must(format!("publisher p {root}")), "1 2");
+    wait_until_held(&mut publisher, 0, one);
 }
 
 #[test]
 fn clocks_that_are_days_apart_do_not_matter() {
-    let test = "clocks_that_are_days_apart_do_not_matter";
     let folder = Folder::new(0o700);
-    let day = 86400;
-    let timed = |offset: &str| match offset {
-        "0" => start(&[]).ok(),
-        offset => apart(test, &[&format!("time-offset={offset}")]),
+    // Seconds by which the clock of each is ahead.
+    std::thread::scope(|scope| {
+        for (publisher, subscriber) in [(500_000, 0), (0, 500_000), (40_000_000, 500_000)] {
+            let root = folder.join(&format!("{publisher}-{subscriber}"));
+            scope.spawn(move || the_clocks_do_not_matter(&root, publisher, subscriber));
+        }
+    });
+}
+
+fn the_clocks_do_not_matter(root: &str, publisher: u64, subscriber: u64) {
+    let ahead = |seconds| {
+        apart("clocks_that_are_days_apart_do_not_matter", &[&format!("time-offset={seconds}")])
     };
-    let (ahead, far) = ((5 * day).to_string(), (400 * day).to_string());
-    for (i, (one, other)) in [(&*ahead, "0"), ("0", &*ahead), (&*far, &*ahead)].iter().enumerate() {
-        let root = folder.join(&format!("root{i}"));
-        let (Some(mut publisher), Some(mut subscriber)) = (timed(one), timed(other)) else {
-            return;
-        };
-        let apart = {
-            let [one] = publisher.numbers::<1>("monotonic");
-            let [other] = subscriber.numbers::<1>("monotonic");
-            one.abs_diff(other)
-        };
-        assert!(apart > 4 * day, "only {apart} s apart");
-        publisher.must(format!("publisher p {root} depth=8"));
-        subscriber.must(format!("subscriber s {root}"));
-        publisher.must("send p 1");
-        subscriber.must("hold s");
-        for timeout in [0, 30, 300] {
-            let start = Instant::now();
-            let [waited] = subscriber.numbers(format!("wait s {timeout}"));
-            let took = start.elapsed();
-            assert!(waited >= timeout, "{waited} ms of {timeout}");
-            assert!(took >= Duration::from_millis(timeout), "{took:?} of {timeout} ms");
-            assert!(took < SOON, "{took:?} of {timeout} ms");
-        }
-        // Long enough for the publisher to ask whether the holder is alive.
-        let end = Instant::now() + Duration::from_millis(2500);
-        while Instant::now() < end {
-            assert!(skipped_in_a_lap(&mut publisher) > 0 || Instant::now() < end);
-        }
-        assert_eq!(subscriber.must("check s"), "0");
-        assert_eq!(publisher.must("others p"), "1");
-        assert_eq!(subscriber.must("others s"), "1");
-        let [received, missed] = subscriber.numbers("drain s");
-        assert!(received > 0 && received + missed > 256, "{received} + {missed}");
-        subscriber.kill();
-        wait_for_skips(&mut publisher, 0);
-        assert_eq!(publisher.must("others p"), "0");
+    let Some((mut publisher, mut subscriber)) = ahead(publisher).zip(ahead(subscriber)) else {
+        return;
+    };
+    let [publishers] = publisher.numbers("monotonic");
+    let [subscribers] = subscriber.numbers("monotonic");
+    assert!(publishers.abs_diff(subscribers) > 400_000, "{publishers} s and {subscribers} s");
+    publisher.must(format!("publisher p {root} depth=8"));
+    subscriber.must(format!("subscriber s {root}"));
+    publisher.must("send p 1");
+    subscriber.must("hold s");
+    for timeout in [0, 30, 300] {
+        let start = Instant::now();
+        let [waited] = subscriber.numbers(format!("wait s {timeout}"));
+        let took = start.elapsed();
+        assert!(waited >= timeout, "{waited} ms of {timeout}");
+        assert!(took >= Duration::from_millis(timeout), "{took:?} of {timeout} ms");
+        assert!(took < SOON, "{took:?} of {timeout} ms");
     }
+    // Nobody is taken for dead, though the publisher asks after the one who holds a slot.
+    let one = skipped_for_one(&mut publisher);
+    let end = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < end {
+        assert!(skipped(&mut publisher) > 0);
+    }
+    assert_eq!(subscriber.must("check s"), "0");
+    assert_eq!(publisher.must("others p"), "1");
+    assert_eq!(subscriber.must("others s"), "1");
+    let [received, missed] = subscriber.numbers("drain s");
+    assert!(received > 0 && missed > 0, "{received} + {missed}");
+    subscriber.kill();
+    wait_until_held(&mut publisher, 0, one);
+    assert_eq!(publisher.must("others p"), "0");
 }
 
 #[test]
