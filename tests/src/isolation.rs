@@ -19,14 +19,13 @@ pub fn skip(test: &str, needs: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {needs}");
 }
 
-/// Whether this process may become other users. Says so if not.
-pub fn is_root(test: &str) -> bool {
-    // SAFETY: No pointers are involved; it cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !root {
-        skip(test, "needs root (it acts as several users)");
+/// Whether there can be processes of other users here. Says so if not.
+pub fn has_users(test: &str, binary: &str) -> bool {
+    let other = Isolated::start(binary, &["user=23451:23451"]);
+    if let Err(reason) = &other {
+        skip(test, &format!("needs root (it acts as several users; {reason})"));
     }
-    root
+    other.is_ok()
 }
 
 /// A folder of one test, in memory. Dropped: gone, with all that is in it.
@@ -94,7 +93,11 @@ impl Isolated {
     /// Starts `binary` with this set-up, or says why it cannot be had here.
     pub fn start(binary: &str, set_up: &[&str]) -> Answer<Isolated> {
         let mut command = Command::new(binary);
-        command.args(set_up).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(set_up)
+            .env_remove("SHM_COMM_ROOT")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (asking, output) = (child.stdin.take(), child.stdout.take().unwrap());
         let (to, answers) = channel();

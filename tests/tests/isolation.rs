@@ -2,11 +2,12 @@
 //! stray stores, and namespaces in which pids, paths and clocks are others.
 
 use shm_comm_tests::isolation::{
-    Answer, Folder, Isolated, SOON, fingerprint, is_root, owner_and_mode, skip,
+    Answer, Folder, Isolated, SOON, fingerprint, has_users, owner_and_mode, skip,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
+const BINARY: &str = env!("CARGO_BIN_EXE_isolated");
 /// More than a ring has slots, so that every slot is written.
 const LAPS: u64 = 300;
 const PAGE: u64 = 4096;
@@ -15,7 +16,7 @@ const ANN: u32 = 23451;
 const BOB: u32 = 23452;
 
 fn start(set_up: &[&str]) -> Answer<Isolated> {
-    Isolated::start(env!("CARGO_BIN_EXE_isolated"), set_up)
+    Isolated::start(BINARY, set_up)
 }
 
 /// Starts a process apart; or says that the test is skipped, because that cannot be had here.
@@ -310,6 +311,22 @@ fn a_limit_for_the_size_of_files_does_not_end_a_process_that_enters_a_channel() 
     }
 }
 
+#[test]
+fn too_little_address_space_is_an_error() {
+    let folder = Folder::new(0o700);
+    let root = folder.join("root");
+    let mut peer = start(&["addresses=200000000"]).unwrap();
+    for kind in ["publisher", "subscriber"] {
+        // Every ring has some 20 MB or more.
+        let error = peer.ask(format!("{kind} h {root} name=large depth=65536")).unwrap_err();
+        assert!(error.contains(&format!("cannot map {root}/large.pubsub")), "{error}");
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    }
+    peer.must(format!("subscriber s {root}"));
+    peer.must(format!("publisher p {root}"));
+    everything_works(&mut peer, &["p".to_owned()]);
+}
+
 // Other users.
 
 fn path_of(root: &str) -> String {
@@ -351,7 +368,7 @@ fn attempts(root: &str, mine: &str) -> Vec<String> {
 
 #[test]
 fn a_channel_is_closed_to_another_user() {
-    if !is_root("a_channel_is_closed_to_another_user") {
+    if !has_users("a_channel_is_closed_to_another_user", BINARY) {
         return;
     }
     let folder = Folder::new(0o1777);
@@ -387,7 +404,7 @@ fn a_channel_is_closed_to_another_user() {
 #[test]
 #[ignore = "the error says only that permission is denied yet"]
 fn the_error_for_another_user_says_whose_the_channel_is() {
-    if !is_root("the_error_for_another_user_says_whose_the_channel_is") {
+    if !has_users("the_error_for_another_user_says_whose_the_channel_is", BINARY) {
         return;
     }
     let folder = Folder::new(0o1777);
@@ -404,7 +421,8 @@ fn the_error_for_another_user_says_whose_the_channel_is() {
 
 #[test]
 fn what_another_user_has_put_in_place_of_a_root_is_refused_and_not_touched() {
-    if !is_root("what_another_user_has_put_in_place_of_a_root_is_refused_and_not_touched") {
+    if !has_users("what_another_user_has_put_in_place_of_a_root_is_refused_and_not_touched", BINARY)
+    {
         return;
     }
     let squats: [&[&str]; 9] = [
@@ -457,7 +475,7 @@ fn what_another_user_has_put_in_place_of_a_root_is_refused_and_not_touched() {
 
 #[test]
 fn what_another_user_has_put_into_a_root_is_refused_and_not_touched() {
-    if !is_root("what_another_user_has_put_into_a_root_is_refused_and_not_touched") {
+    if !has_users("what_another_user_has_put_into_a_root_is_refused_and_not_touched", BINARY) {
         return;
     }
     for mode in ["777", "1777", "770"] {
@@ -497,7 +515,7 @@ fn what_another_user_has_put_into_a_root_is_refused_and_not_touched() {
 #[test]
 #[ignore = "the error says only that permission is denied yet"]
 fn the_error_for_another_users_file_says_whose_it_is() {
-    if !is_root("the_error_for_another_users_file_says_whose_it_is") {
+    if !has_users("the_error_for_another_users_file_says_whose_it_is", BINARY) {
         return;
     }
     let folder = Folder::new(0o1777);
@@ -514,14 +532,52 @@ fn the_error_for_another_users_file_says_whose_it_is() {
     }
 }
 
-/// Runs as somebody to whom modes matter.
+/// Who may open every file does not take every file for a channel.
+#[test]
+fn root_does_not_use_the_file_of_another_user() {
+    if !has_users("root_does_not_use_the_file_of_another_user", BINARY) {
+        return;
+    }
+    let folder = Folder::new(0o1777);
+    let [root, bobs] = ["root", "bobs"].map(|n| folder.join(n));
+    let (mut all_mighty, mut bob) = (start(&[]).unwrap(), user(BOB));
+    bob.must(format!("publisher p {bobs}"));
+    all_mighty.must(format!("mkdir {root}"));
+    all_mighty.must(format!("hardlink {} {}", path_of(&bobs), path_of(&root)));
+    let before = fingerprint(&path_of(&bobs));
+    for (folder, error) in [(&root, "ForeignOwner: "), (&bobs, "UnsafeRoot: ")] {
+        for kind in ["publisher", "subscriber"] {
+            let text = all_mighty.ask(format!("{kind} h {folder}")).unwrap_err();
+            assert!(text.starts_with(error), "{text}");
+            assert!(text.contains(&format!("belongs to user {BOB}")), "{text}");
+            assert!(text.contains("you are user 0"), "{text}");
+        }
+    }
+    assert_eq!(fingerprint(&path_of(&bobs)), before);
+}
+
+#[test]
+fn the_default_folder_is_the_users_own() {
+    let test = "the_default_folder_is_the_users_own";
+    if !has_users(test, BINARY) {
+        return;
+    }
+    let shm = "tmpfs=/dev/shm,size=1m,mode=1777";
+    let Some(mut ann) = apart(test, &[shm, &format!("user={ANN}:{ANN}")]) else { return };
+    ann.must("subscriber s -");
+    ann.must("publisher p -");
+    everything_works(&mut ann, &["p".to_owned()]);
+    // In her `/dev/shm`, which is not that of the other tests.
+    let root = format!("/proc/{}/root/dev/shm/shm-comm-{ANN}", ann.pid());
+    assert_eq!(owner_and_mode(&root), (ANN, 0o700));
+    assert_eq!(owner_and_mode(&path_of(&root)), (ANN, 0o600));
+}
+
+/// As somebody to whom modes matter, if that can be had.
 fn with_umask(umask: &str) -> Isolated {
     let umask = format!("umask={umask}");
-    // SAFETY: No pointers are involved; it cannot fail.
-    match unsafe { libc::geteuid() } {
-        0 => start(&[&format!("user={ANN}:{ANN}"), &umask]).unwrap(),
-        _ => start(&[&umask]).unwrap(),
-    }
+    let ann = start(&[&format!("user={ANN}:{ANN}"), &umask]);
+    ann.or_else(|_| start(&[&umask])).unwrap()
 }
 
 fn the_modes_are_right_with(umask: &str) {
@@ -735,7 +791,7 @@ fn the_ring_of_a_dead_pid_1_is_taken_over_and_that_of_a_living_one_is_not() {
 #[test]
 fn a_process_with_the_pid_of_a_dead_one_is_not_mistaken_for_it() {
     let test = "a_process_with_the_pid_of_a_dead_one_is_not_mistaken_for_it";
-    if !is_root(test) {
+    if !has_users(test, BINARY) {
         return;
     }
     let folder = Folder::new(0o700);

@@ -50,7 +50,9 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 /// |---|---|
 /// | `user=UID:GID[:GID…]` | becomes that user, of that group and the others |
 /// | `umask=OCTAL` | |
-/// | `files=N`, `file-size=N` | limits: open files, bytes of a file it writes |
+/// | `files=N` | a limit: open files |
+/// | `file-size=N` | a limit: bytes of a file that it writes |
+/// | `addresses=N` | a limit: bytes of address space |
 /// | `tmpfs=PATH,OPTIONS` | a mount that only this process sees |
 /// | `bind=FROM:TO` | the same of a folder |
 /// | `time-offset=SECONDS` | a time namespace: its monotonic clock is ahead by that |
@@ -67,6 +69,7 @@ fn set_up(word: &str) -> Result<()> {
         }
         "files" => limit(libc::RLIMIT_NOFILE, value.parse()?),
         "file-size" => limit(libc::RLIMIT_FSIZE, value.parse()?),
+        "addresses" => limit(libc::RLIMIT_AS, value.parse()?),
         "tmpfs" => {
             let (path, options) = value.split_once(',').ok_or("tmpfs=PATH,OPTIONS")?;
             own_mounts()?;
@@ -343,12 +346,16 @@ impl State {
     }
 }
 
-/// Options: `name=…`, `depth=…`, `access=group`.
+/// The root `-` is the default one. Options: `name=…`, which comes first, `depth=…`, `access=group`.
 fn channel(root: &str, options: &[&str]) -> Channel {
-    let mut channel = Channel::new("apart").root(root);
+    let named = |name: &str| match root {
+        "-" => Channel::new(name),
+        _ => Channel::new(name).root(root),
+    };
+    let mut channel = named("apart");
     for option in options {
         channel = match option.split_once('=') {
-            Some(("name", name)) => Channel::new(name).root(root),
+            Some(("name", name)) => named(name),
             Some(("depth", depth)) => channel.depth(depth.parse().expect("a number")),
             #[cfg(any())] // until there is such an option
             Some(("access", "group")) => channel.access(shm_comm::Access::Group),
