@@ -18,6 +18,9 @@ fn main() {
     die_with_the_parent();
     // A fault that a test wants leaves no file.
     let _ = limit(libc::RLIMIT_CORE, 0);
+    // Whatever that of the tests is.
+    // SAFETY: No pointers are involved; it cannot fail.
+    unsafe { libc::umask(0o022) };
     for word in std::env::args().skip(1) {
         if let Err(error) = set_up(&word) {
             println!("unavailable {word}: {error}");
