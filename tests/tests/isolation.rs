@@ -315,16 +315,33 @@ fn a_limit_for_the_size_of_files_does_not_end_a_process_that_enters_a_channel() 
 fn too_little_address_space_is_an_error() {
     let folder = Folder::new(0o700);
     let root = folder.join("root");
-    let mut peer = start(&["addresses=200000000"]).unwrap();
-    for kind in ["publisher", "subscriber"] {
-        // Every ring has some 20 MB or more.
-        let error = peer.ask(format!("{kind} h {root} name=large depth=65536")).unwrap_err();
-        assert!(error.contains(&format!("cannot map {root}/large.pubsub")), "{error}");
-        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
-    }
+    let large = format!("{root} name=large depth=65536");
+    // A ring of that depth alone has more, and a small channel has far less.
+    let limited = || start(&["addresses=40000000"]).unwrap();
+    let mut peer = limited();
+    let error = peer.ask(format!("publisher p {large}")).unwrap_err();
+    assert!(error.contains(&format!("cannot map {root}/large.pubsub")), "{error}");
+    assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
     peer.must(format!("subscriber s {root}"));
     peer.must(format!("publisher p {root}"));
     everything_works(&mut peer, &["p".to_owned()]);
+
+    // The same while others are there.
+    let mut other = start(&[]).unwrap();
+    other.must(format!("subscriber s {large}"));
+    let takes = format!("takes {root}/large.pubsub");
+    let before = other.must(&takes);
+    peer.ask(format!("publisher q {large}")).unwrap_err();
+    assert_eq!(other.must(&takes), before, "something is left behind");
+    other.must(format!("publisher p {large}"));
+    // Who cannot see the messages is told so, when it comes or when it asks for one.
+    let mut peer = limited();
+    let told = peer.ask(format!("subscriber s {large}")).and_then(|_| {
+        other.must("send p 1");
+        peer.ask("wait s 300")
+    });
+    assert!(told.is_err(), "it waits for messages that it cannot see");
+    everything_works(&mut other, &["p".to_owned()]);
 }
 
 // Other users.
