@@ -140,6 +140,41 @@ fn however_full_a_file_system_is_a_handle_works_or_says_how_much_room_it_needs()
     assert!(failed > 20 && worked > 20, "{failed} failed, {worked} worked");
 }
 
+/// It is more than the library asks for at a time, perhaps; and the channel is there for others.
+#[test]
+fn a_large_ring_that_finds_no_room_leaves_nothing_of_it() {
+    let test = "a_large_ring_that_finds_no_room_leaves_nothing_of_it";
+    let folder = Folder::new(0o700);
+    let root = folder.path().to_str().unwrap();
+    let Some(mut peer) = apart(test, &[&format!("tmpfs={root},size=8m,mode=700")]) else { return };
+    let publisher = format!("publisher p {root} depth=4096");
+    peer.must(format!("subscriber s {root} depth=4096"));
+    let empty = space(&mut peer, root);
+    peer.must(&publisher);
+    let ring = space(&mut peer, root)[0] - empty[0];
+    assert!(ring > 1 << 21, "{ring} bytes are no large ring");
+    // The next to come has its ring. Only without anybody the segment, and all rings, are gone.
+    peer.must("drop p");
+    peer.must("drop s");
+    peer.must(format!("subscriber s {root} depth=4096"));
+    assert_eq!(space(&mut peer, root), empty);
+    for left in (0..ring).step_by(300_000) {
+        peer.must(format!("fill {root} {left}"));
+        let full = space(&mut peer, root);
+        let error = peer.ask(&publisher).unwrap_err();
+        let text =
+            format!("no room for another {ring} bytes in {root}/apart.pubsub, on a file system");
+        assert!(error.contains(&text) && error.ends_with("of 8388608 bytes"), "{error}");
+        assert_eq!(space(&mut peer, root), full, "something is left behind");
+        peer.must(format!("remove {root}/filler"));
+    }
+    peer.must(&publisher);
+    // More than it has slots.
+    peer.must("send p 20000");
+    let [received, missed] = peer.numbers("drain s");
+    assert_eq!(received + missed, 20000);
+}
+
 /// Between those that need the fixed part only, and those that need a ring as well.
 #[test]
 fn a_publisher_that_finds_room_for_half_a_channel_leaves_nothing() {
@@ -333,14 +368,25 @@ fn too_little_address_space_is_an_error() {
     let before = other.must(&takes);
     peer.ask(format!("publisher q {large}")).unwrap_err();
     assert_eq!(other.must(&takes), before, "something is left behind");
-    other.must(format!("publisher p {large}"));
     // Who cannot see the messages is told so, when it comes or when it asks for one.
-    let mut peer = limited();
-    let told = peer.ask(format!("subscriber s {large}")).and_then(|_| {
-        other.must("send p 1");
-        peer.ask("wait s 300")
-    });
-    assert!(told.is_err(), "it waits for messages that it cannot see");
+    for publisher_is_first in [false, true] {
+        if publisher_is_first {
+            other.must(format!("publisher p {large}"));
+        }
+        let mut peer = limited();
+        let told = peer.ask(format!("subscriber s {large}")).and_then(|_| {
+            if !publisher_is_first {
+                other.must(format!("publisher p {large}"));
+            }
+            other.must("send p 1");
+            peer.ask("wait s 300")
+        });
+        assert!(told.is_err(), "it waits for messages that it cannot see");
+        if !publisher_is_first {
+            other.must("drop p");
+        }
+    }
+    other.must("drain s");
     everything_works(&mut other, &["p".to_owned()]);
 }
 
