@@ -1,5 +1,7 @@
 //! What the peer and the tests that start it have in common.
 
+pub mod isolation;
+
 use shm_comm::{RecvError, Sample, ShmMessage, Subscriber};
 
 /// A message that shows whether it is whole, and which one it is.
