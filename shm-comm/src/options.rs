@@ -39,7 +39,9 @@ pub enum Access {
     /// Every handle of the channel says it. The folder is by default
     /// `/dev/shm/shm-comm-group-<group id>`, by the process's effective group. A folder that is not
     /// there is made with the process's group (its parents must be there); for another group make it
-    /// first: `install -d -g robots -m 2770 /dev/shm/robots`.
+    /// first: `install -d -g robots -m 2770 /dev/shm/robots`. Do not put it into a folder that hands its
+    /// own group on (setgid) and that everybody may write to: there anybody can make a folder of that
+    /// group.
     Group,
 }
 

@@ -1,5 +1,4 @@
 //! Channels of a group: its members use them whoever they are, and nobody else does.
-#![cfg(any())] // until there is `Access::Group`; see `channel` in `isolated.rs`, too
 
 use shm_comm_tests::isolation::{Folder, Isolated, fingerprint, has_users, owner_and_mode};
 use std::os::unix::fs::MetadataExt;

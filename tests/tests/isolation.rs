@@ -268,7 +268,6 @@ fn a_file_system_without_room_for_another_file_is_an_error() {
 }
 
 #[test]
-#[ignore = "an inode that is missing is an `Os` error yet"]
 fn a_file_system_without_room_for_another_file_has_no_space() {
     let test = "a_file_system_without_room_for_another_file_has_no_space";
     let folder = Folder::new(0o700);
@@ -312,7 +311,6 @@ fn too_many_open_files_are_an_error() {
 
 /// By default the kernel ends a process that writes beyond its limit.
 #[test]
-#[ignore = "a signal ends the process yet"]
 fn a_limit_for_the_size_of_files_is_an_error() {
     let folder = Folder::new(0o700);
     let root = folder.join("root");
@@ -328,7 +326,6 @@ fn a_limit_for_the_size_of_files_is_an_error() {
 
 /// Somebody without a limit has made the channel.
 #[test]
-#[ignore = "a signal ends the process yet"]
 fn a_limit_for_the_size_of_files_does_not_end_a_process_that_enters_a_channel() {
     let folder = Folder::new(0o700);
     let root = folder.join("root");
@@ -465,7 +462,6 @@ fn a_channel_is_closed_to_another_user() {
 }
 
 #[test]
-#[ignore = "the error says only that permission is denied yet"]
 fn the_error_for_another_user_says_whose_the_channel_is() {
     if !has_users("the_error_for_another_user_says_whose_the_channel_is", BINARY) {
         return;
@@ -576,7 +572,6 @@ fn what_another_user_has_put_into_a_root_is_refused_and_not_touched() {
 }
 
 #[test]
-#[ignore = "the error says only that permission is denied yet"]
 fn the_error_for_another_users_file_says_whose_it_is() {
     if !has_users("the_error_for_another_users_file_says_whose_it_is", BINARY) {
         return;
@@ -662,7 +657,6 @@ fn folder_and_file_are_closed_whatever_the_umask() {
 }
 
 #[test]
-#[ignore = "the folder is made with the umask yet"]
 fn folder_and_file_are_usable_whatever_the_umask() {
     for umask in ["277", "777"] {
         the_modes_are_right_with(umask);

@@ -360,7 +360,6 @@ fn channel(root: &str, options: &[&str]) -> Channel {
         channel = match option.split_once('=') {
             Some(("name", name)) => named(name),
             Some(("depth", depth)) => channel.depth(depth.parse().expect("a number")),
-            #[cfg(any())] // until there is such an option
             Some(("access", "group")) => channel.access(shm_comm::Access::Group),
             _ => panic!("no option {option}"),
         };
