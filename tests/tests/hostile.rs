@@ -799,6 +799,19 @@ fn nobody_dies_of_random_words_in_the_rings() {
     scribble(|layout| layout.rings..layout.end);
 }
 
+/// Garbage may say that there is a ring where there is no memory, nor any to be had.
+#[test]
+#[ignore = "whoever sees the bit reads the ring, which is SIGBUS on a full file system"]
+fn nobody_dies_of_a_ring_that_has_no_memory() {
+    let root = Root::new();
+    let output = Peer::start(&root, "full", 0).wait();
+    if output.status.code() == Some(77) {
+        return skipped("a full file system, which only root can make");
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {said}", output.status);
+}
+
 /// Writes random words to these bytes for two seconds, while other processes use the channel.
 fn scribble(place: impl Fn(Layout) -> std::ops::Range<u64>) {
     let time = Duration::from_secs(2);

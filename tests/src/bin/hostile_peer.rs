@@ -3,7 +3,11 @@
 //! parent does.
 
 use shm_comm::{Channel, Publisher, Read, Start, Subscriber, SubscriberOptions, Wait};
+use std::ffi::CString;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
+use std::ptr::null;
 use std::time::{Duration, Instant};
 
 /// No call may take longer, whatever is in the memory.
@@ -22,6 +26,7 @@ fn main() -> ExitCode {
     let mut calls = Calls::default();
     match role.as_str() {
         "attach" => return attach(&channel),
+        "full" => return full(root, &channel),
         "publish" => publish(&channel, end, &mut calls),
         "subscribe" => subscribe(&channel, end, &mut calls),
         _ => return ExitCode::from(2),
@@ -43,6 +48,44 @@ fn attach(channel: &Channel) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Sees a bit for a ring that was never allocated, on a file system that is full. Only root can do
+/// that: a file system that nobody else sees is mounted over the root folder. Ends with 77 if it
+/// cannot be.
+fn full(root: &str, channel: &Channel) -> ExitCode {
+    let call = |result: i32| (result == 0).then_some(());
+    let mount = || {
+        let root = CString::new(root).ok()?;
+        let (source, options) = (c"none".as_ptr(), c"size=256k,mode=700".as_ptr().cast());
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        // SAFETY: No pointers are involved.
+        call(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        // SAFETY: C strings, or null where that is allowed.
+        call(unsafe { libc::mount(source, c"/".as_ptr(), null(), private, null()) })?;
+        // SAFETY: C strings.
+        call(unsafe { libc::mount(source, root.as_ptr(), c"tmpfs".as_ptr(), 0, options) })
+    };
+    if mount().is_none() {
+        return ExitCode::from(77);
+    }
+    let mut publisher = Publisher::<u64>::new(channel).unwrap();
+    let mut subscriber = Subscriber::<u64>::new(channel).unwrap();
+    publisher.send(&1).unwrap();
+    let file = File::options().read(true).write(true).open(format!("{root}/hostile.pubsub"));
+    let file = file.unwrap();
+    let bytes = std::fs::read(format!("{root}/hostile.pubsub")).unwrap();
+    // The control area follows the texts, and begins with the bitmap of the rings.
+    let number = |at: usize| u32::from_ne_bytes(*bytes[at..].first_chunk().unwrap());
+    let text_end = number(20) + number(40) + number(44);
+    let filler = File::create(format!("{root}/filler")).unwrap();
+    while filler.write_at(&[1; 4096], filler.metadata().unwrap().len()).is_ok() {}
+    file.write_all_at(&[0xff], u64::from(text_end.next_multiple_of(64))).unwrap();
+    for _ in 0..20 {
+        let _ = publisher.send(&2);
+        let _ = (subscriber.try_recv(), subscriber.latest());
+    }
+    ExitCode::SUCCESS
 }
 
 /// What came of the calls.
