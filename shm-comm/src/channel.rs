@@ -196,6 +196,13 @@ fn attach<T: ShmMessage>(channel: &Channel, role: Role) -> Result<Segment, Attac
     Segment::attach(channel, Pattern::PubSub, T::SCHEMA, role, &retire)
 }
 
+/// Whether there is a ring: its head is not where fresh memory has it. Read without touching the
+/// mapping, because where there is no ring there may be no memory; and whoever makes a ring allocates all
+/// of it before it writes the head.
+fn is_ring(segment: &Segment, number: u32) -> bool {
+    segment.read_word(segment.geometry().ring_offset(number)) != 0
+}
+
 /// So often places are looked at: one may be taken for a moment by somebody who cleans it up.
 const ROUNDS: u32 = 3;
 

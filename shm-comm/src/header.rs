@@ -424,6 +424,9 @@ pub fn read(
     let (Ok(name), Ok(schema)) = (String::from_utf8(texts), String::from_utf8(schema)) else {
         return refuse("its name or its schema is not UTF-8");
     };
+    if schema.contains(char::is_control) {
+        return refuse("there are control characters in its schema");
+    }
     if header.layout_hash != fnv1a(schema.as_bytes()) {
         return refuse("its layout hash is not that of its schema");
     }

@@ -153,6 +153,13 @@ impl Segment {
         }
     }
 
+    /// A word of the file, read without touching its memory; 0 if there is none.
+    pub fn read_word(&self, offset: u64) -> u64 {
+        let mut word = [0; 8];
+        let read = self.file().read_exact_at(&mut word, offset);
+        read.map_or(0, |()| u64::from_ne_bytes(word))
+    }
+
     /// What a participant said of itself.
     pub fn read_record(&self, offset: u64) -> Record {
         read_record(self.file(), offset)
@@ -349,7 +356,8 @@ fn kind_of(found: &Metadata) -> &'static str {
         () if kind.is_socket() => "a socket",
         () if kind.is_char_device() => "a character device",
         () if kind.is_block_device() => "a block device",
-        () => "no regular file",
+        () if kind.is_file() => "a file",
+        () => "no file",
     }
 }
 
@@ -609,6 +617,8 @@ fn is_retired(file: &File, geometry: &Geometry) -> bool {
 pub fn root(chosen: Option<&Path>, access: Access) -> PathBuf {
     let from_environment = || std::env::var_os("SHM_COMM_ROOT").filter(|root| !root.is_empty());
     let chosen = chosen.map(Path::to_owned).or_else(|| from_environment().map(PathBuf::from));
+    // Without a slash at the end, which would follow a link.
+    let chosen = chosen.map(|path| path.components().collect());
     chosen.unwrap_or_else(|| match access {
         Access::Owner => os::default_root(),
         Access::Group => os::default_group_root(),

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Control, MappedRing, attach, hand_over, take_place};
+use super::{Control, MappedRing, attach, hand_over, is_ring, take_place};
 use crate::error::{AttachError, RecvError, WaitError};
 use crate::events;
 use crate::header::{self, Record};
@@ -88,7 +88,8 @@ impl Seat {
             let reader = start(&ring);
             Ok(Source { ring, reader })
         };
-        numbers.filter(|number| rings >> number & 1 == 1).map(source).collect()
+        let there = |number: &u32| rings >> number & 1 == 1 && is_ring(&self.segment, *number);
+        numbers.filter(there).map(source).collect()
     }
 }
 

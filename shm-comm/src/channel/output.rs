@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
-use super::{Control, MappedRing, attach, hand_over, take_place};
+use super::{Control, MappedRing, attach, hand_over, is_ring, take_place};
 use crate::error::{AttachError, Holder, LoanError, WaitError};
 use crate::events;
 use crate::header::Record;
@@ -115,6 +115,9 @@ fn take_over(
 ) -> Result<Option<Taken>, AttachError> {
     let bit = 1 << number;
     let fresh = control.rings().load(Ordering::Acquire) & bit == 0;
+    if !fresh && !is_ring(segment, number) {
+        return Ok(None);
+    }
     // First mapped and then allocated: what was allocated and is in no use would be lost.
     let ring = MappedRing::of(segment, control, number).map_err(segment.os("map"))?;
     if fresh {

@@ -69,21 +69,17 @@ pub fn create_folder(path: &Path, parents: bool) -> io::Result<()> {
         create_folder(parent, true)?;
     }
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         result => result?,
     }
-    // The umask may take away what the owner needs, too. Whoever made it may have died before this.
-    let found = std::fs::symlink_metadata(path)?;
-    let mode = found.mode() & 0o7777;
-    if found.is_dir() && found.uid() == user() && mode & 0o077 == 0 && mode & 0o700 != 0o700 {
-        let name = CString::new(path.as_os_str().as_bytes())?;
-        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        let folder = open_at(libc::AT_FDCWD, &name, flags)?;
-        if folder.metadata()?.uid() == user() {
-            // `fchmod` does not take a descriptor of a path.
-            let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
-        }
+    // The umask may have taken away what the owner needs, too, reading it for one.
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let folder = open_at(libc::AT_FDCWD, &name, flags)?;
+    if folder.metadata()?.uid() == user() {
+        // `fchmod` does not take a descriptor of a path.
+        let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
 }
