@@ -91,11 +91,17 @@ impl Control {
         self.line(0)
     }
 
-    /// Not 0: another segment has this one's name now, or will have in a moment. Never 0 again.
+    /// Says whether the segment is retired, see [`header::RETIRED`].
     #[inline(always)]
-    pub fn retired(&self) -> &AtomicU32 {
+    fn retired(&self) -> &AtomicU32 {
         // SAFETY: In the first line, after the bitmap; as above.
         unsafe { self.start.add(header::RETIRED_OFFSET as usize).cast().as_ref() }
+    }
+
+    /// Another segment has this one's name now, or will have in a moment. Never again false.
+    #[inline(always)]
+    pub fn is_retired(&self) -> bool {
+        self.retired().load(Ordering::Acquire) == header::RETIRED
     }
 
     /// Which subscribers may have pins.
@@ -171,7 +177,7 @@ impl Control {
 
     /// Says that another segment takes the place of this one, and wakes those who sleep.
     fn retire(&self) {
-        self.retired().store_first(1); // Edge G of `wait`.
+        self.retired().store_first(header::RETIRED); // Edge G of `wait`.
         if self.sleepers().load_after() != 0 {
             self.wake();
         }

@@ -40,6 +40,8 @@ const SLOT_HEADER: u64 = 16;
 pub const SUBSCRIBER_STRIDE: u64 = 2 * LINE;
 /// From the start of the control area to the word that says whether the segment is retired.
 pub const RETIRED_OFFSET: u64 = 8;
+/// What it says then. Anything else, a flipped bit for one, says nothing.
+pub const RETIRED: u32 = u32::from_ne_bytes(*b"gone");
 /// From the start of the control area to its first subscriber.
 pub const SUBSCRIBERS_OFFSET: u64 = 3 * LINE;
 /// The largest alignment of a message.

@@ -610,7 +610,7 @@ impl Wanted<'_> {
 fn is_retired(file: &File, geometry: &Geometry) -> bool {
     let mut word = [0; 4];
     let offset = geometry.control_offset + header::RETIRED_OFFSET;
-    file.read_exact_at(&mut word, offset).is_ok() && word != [0; 4]
+    file.read_exact_at(&mut word, offset).is_ok() && u32::from_ne_bytes(word) == header::RETIRED
 }
 
 /// The folder of channels: the one that was named, or that of the environment, or the default.

@@ -320,10 +320,10 @@ fn whatever_is_in_place_of_a_segment_is_named_and_left_alone() {
     let bytes = [
         (Vec::new(), "0 bytes are no header"),
         (vec![b'x'; 100], "100 bytes are no header"),
-        (vec![b'x'; 5000], "it does not begin with `shm-comm`"),
+        (vec![b'x'; 5000], "it begins with \"xxxxxxxx\", not \"shm-comm\""),
         (
             with(8, &0x0102_0304_u32.swap_bytes().to_ne_bytes()),
-            "it was made on a machine with another byte order",
+            "it was made on a machine with another byte order (0x04030201)",
         ),
         (with(20, &77_u32.to_ne_bytes()), "its header size is 77"),
         (with(40, &u32::MAX.to_ne_bytes()), "its name or its schema is too long"),

@@ -369,7 +369,7 @@ impl<T: ShmMessage> Input<T> {
 
     #[inline(always)]
     fn is_retired(&self) -> bool {
-        self.seat.control.retired().load(Ordering::Acquire) != 0
+        self.seat.control.is_retired()
     }
 
     /// Something was published that was not read yet, or a publisher has come.
