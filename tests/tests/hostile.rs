@@ -354,7 +354,8 @@ fn whatever_is_in_place_of_a_segment_is_named_and_left_alone() {
     assert_eq!(
         error.to_string(),
         format!(
-            "channel \"hostile\" has memory format {}, this program knows {format}",
+            "{} has memory format {}, this program knows {format}",
+            root.file().display(),
             format + 98
         )
     );
