@@ -447,7 +447,7 @@ fn whatever_is_in_place_of_a_segment_is_named_and_left_alone() {
         let path = root.file();
         assert_eq!(
             error.to_string(),
-            format!("{} belongs to user {NOBODY}, you are user 0", path.display())
+            format!("{} belongs to user {NOBODY} (mode 0600), you are user 0", path.display())
         );
         is_new(&error);
     } else {
