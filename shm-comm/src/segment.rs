@@ -264,7 +264,9 @@ impl Door {
     fn cannot_open(&self, error: io::Error) -> AttachError {
         match os::look_at(self.folder.file(), &self.name) {
             Some(found) if !found.is_file() => self.refused(format!("it is {}", kind_of(&found))),
-            Some(found) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some(found)
+                if error.kind() == io::ErrorKind::PermissionDenied && found.uid() != os::user() =>
+            {
                 self.foreign(found.uid(), found.mode())
             }
             _ => self.os("open")(error),
