@@ -39,7 +39,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use zerocopy::{FromBytes, IntoBytes};
@@ -133,6 +133,11 @@ impl Segment {
         self.member.file.is_intact()
     }
 
+    /// Lets go of the segment before this one once nobody listens there. To be called now and then.
+    pub fn settle(&self) {
+        self.member.is_awaited();
+    }
+
     /// Makes the memory of a ring real.
     pub fn allocate_ring(&self, ring: u32) -> Result<(), AttachError> {
         let (offset, len) = (self.geometry().ring_offset(ring), self.geometry().ring_stride);
@@ -177,8 +182,25 @@ fn read_record(file: &File, offset: u64) -> Record {
 struct Member {
     file: Arc<LockFile>,
     door: Arc<Door>,
-    /// The segment that this one has replaced.
-    predecessor: Option<Arc<LockFile>>,
+    /// The segment that this one has replaced, as long as somebody listens there. Its memory stays
+    /// for as long, too.
+    predecessor: Mutex<Option<Arc<LockFile>>>,
+}
+
+impl Member {
+    fn new(file: Arc<LockFile>, door: &Arc<Door>, predecessor: Option<Arc<LockFile>>) -> Member {
+        Member { file, door: door.clone(), predecessor: Mutex::new(predecessor) }
+    }
+
+    /// Whether there are subscribers of the segment before this one who will come.
+    fn is_awaited(&self) -> bool {
+        let mut predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner);
+        let listens = |old: &Arc<LockFile>| liveness::anyone_listens(old.file()).unwrap_or(false);
+        if !predecessor.as_ref().is_some_and(listens) {
+            *predecessor = None;
+        }
+        predecessor.is_some()
+    }
 }
 
 impl Drop for Member {
@@ -192,9 +214,8 @@ impl Drop for Member {
         // What fails here leaves a file behind, which the next to come replaces.
         let _ = os::lock(file, liveness::PUBLISHERS, Lock::None);
         let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
-        let awaited = |old: &Arc<LockFile>| liveness::anyone_listens(old.file()).unwrap_or(false);
         if let Ok(true) = os::lock(file, liveness::LIFECYCLE, Lock::Exclusive)
-            && !self.predecessor.as_ref().is_some_and(awaited)
+            && !self.is_awaited()
             && let Ok(false) = self.door.unlink(file)
         {
             // This one was replaced, and there is nobody any more who could be awaited there.
@@ -430,7 +451,7 @@ impl Wanted<'_> {
             return Ok(Entered::NotYet);
         }
         // From here on somebody may have found that he is not the last because of us.
-        let member = Member { file, door: door.clone(), predecessor: None };
+        let member = Member::new(file, door, None);
         let is_named = |file: &LockFile| {
             os::is_named(file.file(), door.folder.file(), &door.name).map_err(door.os("inspect"))
         };
@@ -531,7 +552,7 @@ impl Wanted<'_> {
             Err(error) => return Err(no_room("name", file.file())(error)),
         }
         events::created(&door.path, self.text);
-        let member = Member { file: Arc::new(file), door: door.clone(), predecessor };
+        let member = Member::new(Arc::new(file), door, predecessor);
         self.mapped(member, &geometry)
     }
 

@@ -279,7 +279,7 @@ fn many_replacements_at_a_time_end_on_one_channel() {
     let root = Root::new();
     let end = Instant::now() + Duration::from_secs(3);
     std::thread::scope(|scope| {
-        for depth in [8, 16, 256] {
+        let writer = |depth: u32| {
             let channel = root.channel().depth(depth);
             scope.spawn(move || {
                 while Instant::now() < end {
@@ -289,8 +289,9 @@ fn many_replacements_at_a_time_end_on_one_channel() {
                         Err(error) => panic!("{error}"),
                     }
                 }
-            });
-        }
+            })
+        };
+        let writers = [8, 16, 256].map(writer);
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 let channel = root.channel();
@@ -306,6 +307,7 @@ fn many_replacements_at_a_time_end_on_one_channel() {
             })
             .collect();
         let readers: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
         let mut publisher = Publisher::<u64>::new(root.channel().depth(32)).unwrap();
         publisher.send(&u64::MAX).unwrap();
         for (received, mut subscriber) in readers {
