@@ -303,7 +303,10 @@ fn killed(slots: usize, messages: u32, deaths: &[usize]) {
         .map_err(|reason| assert!(reason.is::<Killed>(), "the model itself failed"));
     }
     let mut writer = Writer::take_over(&heap, 3).expect("a sound ring");
-    publish(&heap, &mut writer);
+    // Enough to come round to the slot of the first message.
+    for _ in deaths.len()..3 {
+        publish(&heap, &mut writer);
+    }
     let mut process = reader.join().unwrap();
     process.drain(writer.published(&heap));
     publish(&heap, &mut writer);
@@ -321,7 +324,7 @@ fn owner_killed_at_every_access() {
 #[test]
 fn owner_and_its_successor_killed() {
     for at in (0..50).step_by(5) {
-        for again in (0..24).step_by(2) {
+        for again in (0..24).step_by(3) {
             explore(1, move || killed(2, 2, &[at, again]));
         }
     }
@@ -462,7 +465,7 @@ fn broken_pinned_before_the_registration() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn broken_registration_without_fences() {
     without(Break::Fences, || explore(2, || pins_at_once(Joins::Properly)));
 }
@@ -487,16 +490,14 @@ impl PlaceLock {
 }
 
 /// As `Control::clean`, but for the sleep word, which no ring knows. Killed after `steps` of it.
+///
+/// It empties the two cells that are used here, and not all, as [`release_all`] does: each further
+/// store of a 0 over a 0 would double what there is to explore, and show nothing.
 fn clean(heap: &Heap, id: u32, steps: usize) {
-    let pins = heap.pins(id);
-    if steps == 1 {
-        // In the middle of the next step.
-        pins[..PINS / 2].iter().for_each(|pin| pin.store(0, Ordering::Release));
+    for cell in [0, PINS - 1].iter().take(steps) {
+        heap.cell(id, *cell).store(0, Ordering::Release); // Edge B.
     }
-    if steps >= 2 {
-        release_all(pins);
-    }
-    if steps >= 3 {
+    if steps > 2 {
         heap.registered().fetch_and(!(1 << id), Ordering::Release);
     }
 }
@@ -518,7 +519,7 @@ fn reaped(reaps: Reaps, by_the_publisher: bool, steps: usize) {
     let lock = Arc::new(PlaceLock::free());
     let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
     publish(&heap, &mut writer);
-    // In the half of the pins that is released last.
+    // In the cell that is emptied last.
     let dead = Process::new(&heap, 0).reader.next(&heap, heap.cell(0, PINS - 1));
     assert!(dead.is_some(), "it holds the first message");
 
@@ -552,15 +553,19 @@ fn reaped(reaps: Reaps, by_the_publisher: bool, steps: usize) {
     });
     let (third, theirs) = (Process::new(&heap, 0), lock.clone());
     let reaper = (!by_the_publisher).then(|| thread::spawn(move || reap(&third.heap, &theirs)));
-    publish(&heap, &mut writer);
     if by_the_publisher {
         reap(&heap, &lock);
     }
-    publish(&heap, &mut writer);
+    for _ in 0..2 {
+        publish(&heap, &mut writer);
+    }
     reaper.into_iter().for_each(|reaper| reaper.join().unwrap());
     let (mut process, taken) = reader.join().unwrap();
     if !taken {
         assert!(move_in(&mut process, &lock), "the dead one's place is free");
+    }
+    if by_the_publisher {
+        return;
     }
     // What was marked before is passed in the first lap.
     for _ in 0..2 {
@@ -579,8 +584,9 @@ fn a_publisher_that_reaps_does_not_harm_the_next_owner() {
 }
 
 #[test]
-fn a_reaper_killed_at_every_step_does_no_harm() {
-    for steps in 0..4 {
+fn a_reaper_killed_half_way_does_no_harm() {
+    // In the middle of the pins, and not at all.
+    for steps in [1, usize::MAX] {
         explore(1, move || reaped(Reaps::Properly, false, steps));
     }
 }
