@@ -297,4 +297,136 @@ mod model {
     fn broken_without_fences() {
         without(Break::Fences, nobody_sleeps_for_ever);
     }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Retires {
+        Properly,
+        /// Sets the flag and wakes nobody.
+        Silently,
+        /// Wakes, and then sets the flag.
+        TooLate,
+    }
+
+    struct Channel {
+        published: AtomicU64,
+        retired: AtomicU32,
+        sleepers: AtomicU64,
+        word: AtomicU32,
+    }
+
+    impl Channel {
+        /// What comes after news.
+        fn wake(&self) {
+            if self.sleepers.load_after() != 0 {
+                wake_all(&self.sleepers, |_| &self.word, |_| ());
+            }
+        }
+    }
+
+    struct Subscriber {
+        channel: Arc<Channel>,
+        received: u64,
+        second_look: bool,
+    }
+
+    impl Subscriber {
+        /// Something new was there.
+        fn receive(&mut self) -> bool {
+            let before = self.received;
+            self.received = self.channel.published.load(Ordering::Acquire);
+            self.received != before
+        }
+
+        /// Until it leaves. False: it sleeps. (To be woken and to find the word 0 is the same.)
+        fn run(&mut self) -> bool {
+            let channel = self.channel.clone();
+            // Woken twice for one message, and twice for the end.
+            for _ in 0..5 {
+                announce(&channel.word, &channel.sleepers, 5);
+                if self.receive() {
+                    continue;
+                }
+                if channel.retired.load(Ordering::Acquire) == 1 {
+                    if self.second_look && self.receive() {
+                        continue;
+                    }
+                    retract(&channel.word, &channel.sleepers, 5);
+                    return true;
+                }
+                if channel.word.load(Ordering::SeqCst) == 1 {
+                    return false;
+                }
+            }
+            panic!("woken without news");
+        }
+    }
+
+    /// One message, and then the channel is replaced, by somebody who holds the publisher's lock.
+    /// The subscriber waits for either, as often as it must, and leaves with the message.
+    fn a_subscriber_leaves(retires: Retires, second_look: bool) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let channel = Arc::new(Channel {
+                published: AtomicU64::new(0),
+                retired: AtomicU32::new(0),
+                sleepers: AtomicU64::new(0),
+                word: AtomicU32::new(0),
+            });
+            let mut subscriber = Subscriber { channel: channel.clone(), received: 0, second_look };
+            let subscriber = thread::spawn(move || {
+                let left = subscriber.run();
+                (subscriber, left)
+            });
+            let other = channel.clone();
+            let publisher = thread::spawn(move || {
+                other.published.store_first(1);
+                other.wake();
+            });
+            publisher.join().unwrap();
+            if retires == Retires::TooLate {
+                channel.wake();
+            }
+            channel.retired.store_first(1);
+            if retires == Retires::Properly {
+                channel.wake();
+            }
+            let (mut subscriber, mut left) = subscriber.join().unwrap();
+            while !left {
+                let word = channel.word.load(Ordering::SeqCst);
+                assert_eq!(word, 0, "asleep, and nobody wakes it");
+                left = subscriber.run();
+            }
+            assert_eq!(subscriber.received, 1, "left without the message");
+        });
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_by_the_end_of_the_channel() {
+        a_subscriber_leaves(Retires::Properly, true);
+    }
+
+    #[test]
+    #[should_panic(expected = "asleep, and nobody wakes it")]
+    fn broken_end_that_wakes_nobody() {
+        a_subscriber_leaves(Retires::Silently, true);
+    }
+
+    #[test]
+    #[should_panic(expected = "asleep, and nobody wakes it")]
+    fn broken_end_that_wakes_too_early() {
+        a_subscriber_leaves(Retires::TooLate, true);
+    }
+
+    #[test]
+    #[should_panic(expected = "asleep, and nobody wakes it")]
+    fn broken_end_without_fences() {
+        without(Break::Fences, || a_subscriber_leaves(Retires::Properly, true));
+    }
+
+    #[test]
+    #[should_panic(expected = "left without the message")]
+    fn broken_end_without_a_second_look() {
+        a_subscriber_leaves(Retires::Properly, false);
+    }
 }

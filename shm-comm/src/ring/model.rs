@@ -1,11 +1,12 @@
 //! Every interleaving of a writer and its readers, on small rings, with loom: every message that a
 //! reader gets is the one it should be, the count of the missed ones is exact, and nobody is stuck.
 //!
-//! Run by `tests/loom.sh`. The models named `broken_…` take one edge away and must fail.
+//! Run by `.ci/models`. The models named `broken_…` take one edge away and must fail.
 
 use super::heap::{Heap, Killed};
 use super::*;
 use crate::sync::model::{Break, without};
+use loom::sync::Arc;
 use loom::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -37,6 +38,8 @@ struct Process {
     heap: Heap,
     reader: Reader,
     id: u32,
+    /// What was published before it came.
+    before: u64,
     received: u64,
     missed: u64,
 }
@@ -48,7 +51,7 @@ impl Process {
     fn new(heap: &Heap, id: u32) -> Process {
         let heap = heap.killed_after(usize::MAX);
         let reader = Reader::at_first(&heap);
-        Process { heap, reader, id, received: 0, missed: 0 }
+        Process { heap, reader, id, before: 0, received: 0, missed: 0 }
     }
 
     fn receive(&mut self) {
@@ -73,18 +76,32 @@ impl Process {
         assert_eq!(number, found.sequence, "torn, or another message");
         self.received += 1;
         self.missed += found.missed;
-        assert_eq!(self.received + self.missed, number + 1, "the missed ones are counted");
+        assert_eq!(self.counted(), number + 1, "the missed ones are counted");
         found.right.release(self.heap.cell(self.id, 0));
+    }
+
+    /// For somebody who does not know how many it missed.
+    fn look(&self, found: Option<Found<Pin>>) {
+        if let Some(found) = found {
+            let number = self.heap.read(found.right.position());
+            assert_eq!(number, found.sequence, "torn, or another message");
+            found.right.release(self.heap.cell(self.id, 0));
+        }
+    }
+
+    /// How many messages it knows of.
+    fn counted(&self) -> u64 {
+        self.before + self.received + self.missed
     }
 
     /// With the writer at rest, everything that is left is read.
     fn drain(&mut self, published: u64) {
         for _ in 0..40 {
-            if self.received + self.missed < published {
+            if self.counted() < published {
                 self.receive();
             }
         }
-        assert_eq!(self.received + self.missed, published, "received + missed = published");
+        assert_eq!(self.counted(), published, "received + missed = published");
     }
 }
 
@@ -263,8 +280,9 @@ fn joining_reader() {
     });
 }
 
-/// The owner is killed before its access number `at`, and again the one that takes over.
-fn killed(slots: usize, before: u32, at: usize, again: usize) {
+/// The owner is killed before its access number `deaths[0]`, the one that takes over before its
+/// number `deaths[1]`, and so on; the one after the last lives.
+fn killed(slots: usize, messages: u32, deaths: &[usize]) {
     let heap = ring(slots, 1, false);
     let mut process = Process::new(&heap, 0);
     let reader = thread::spawn(move || {
@@ -273,38 +291,45 @@ fn killed(slots: usize, before: u32, at: usize, again: usize) {
         }
         process
     });
-    for (generation, steps) in [(1, at), (2, again)] {
-        let mine = heap.killed_after(steps);
+    for (generation, steps) in (1..).zip(deaths) {
+        let mine = heap.killed_after(*steps);
         // That it ends is what the kernel tells of a dead process: everything it did has happened.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let mut writer = Writer::take_over(&mine, generation).expect("a sound ring");
-            for _ in 0..before {
+            for _ in 0..messages {
                 publish(&mine, &mut writer);
             }
         }))
         .map_err(|reason| assert!(reason.is::<Killed>(), "the model itself failed"));
     }
     let mut writer = Writer::take_over(&heap, 3).expect("a sound ring");
-    publish(&heap, &mut writer);
+    // Enough to come round to the slot of the first message.
+    for _ in deaths.len()..3 {
+        publish(&heap, &mut writer);
+    }
     let mut process = reader.join().unwrap();
     process.drain(writer.published(&heap));
     publish(&heap, &mut writer);
     process.drain(writer.published(&heap));
 }
 
+/// So many accesses need a take-over of a fresh ring and one message; and with a second one, after
+/// which the slot of the first is claimed again.
+const ONE: usize = 21;
+const TWO: usize = 30;
+
 #[test]
 fn owner_killed_at_every_access() {
-    // A take-over and two messages need less.
-    for at in 0..50 {
-        explore(1, move || killed(2, if at < 30 { 1 } else { 2 }, at, usize::MAX));
+    for at in 0..=TWO {
+        explore(1, move || killed(2, if at < ONE { 1 } else { 2 }, &[at]));
     }
 }
 
 #[test]
 fn owner_and_its_successor_killed() {
-    for at in (0..50).step_by(5) {
-        for again in (0..24).step_by(2) {
-            explore(1, move || killed(2, 2, at, again));
+    for at in (0..=TWO).step_by(5) {
+        for again in (0..24).step_by(3) {
+            explore(1, move || killed(2, 2, &[at, again]));
         }
     }
 }
@@ -346,5 +371,286 @@ fn broken_relaxed_pins() {
 #[test]
 #[should_panic]
 fn broken_without_scan() {
-    explore(3, || plain(2, 1, 4, 3, true));
+    explore(2, || plain(2, 1, 4, 3, true));
+}
+
+/// A subscriber that comes while the writer runs: first where to start, then the registration.
+/// `Input::open` does the same.
+#[derive(Clone, Copy, PartialEq)]
+enum Joins {
+    Properly,
+    /// Registered before it knows where to start.
+    BitFirst,
+    /// With a pin before it is registered.
+    PinFirst,
+}
+
+fn register(heap: &Heap, id: u32) {
+    heap.registered().fetch_or(1 << id, Ordering::SeqCst); // Edge C.
+}
+
+/// Whoever sees the registration and then publishes is heard: what comes after it is received or
+/// counted as missed.
+fn heard(joins: Joins) {
+    let heap = ring(2, 1, false);
+    heap.registered().store(0, Ordering::Relaxed);
+    let mut process = Process::new(&heap, 0);
+    let reader = thread::spawn(move || {
+        if joins == Joins::BitFirst {
+            register(&process.heap, 0);
+        }
+        process.reader = Reader::at_next(&process.heap);
+        process.before = process.reader.expected.expect("less than a lap passes");
+        if joins != Joins::BitFirst {
+            register(&process.heap, 0);
+        }
+        process.receive();
+        process
+    });
+    let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+    let mut promised = u64::MAX;
+    for _ in 0..2 {
+        if heap.registered().load(Ordering::Acquire) != 0 {
+            promised = promised.min(writer.published(&heap));
+        }
+        publish(&heap, &mut writer);
+    }
+    let mut process = reader.join().unwrap();
+    assert!(process.before <= promised, "published after the registration, and not heard");
+    process.drain(2);
+}
+
+#[test]
+fn a_message_after_the_registration_is_heard() {
+    explore(2, || heard(Joins::Properly));
+}
+
+#[test]
+#[should_panic(expected = "published after the registration, and not heard")]
+fn broken_registered_before_the_start_is_known() {
+    explore(2, || heard(Joins::BitFirst));
+}
+
+/// It finds an old message at once and pins it, while the writer comes round.
+fn pins_at_once(joins: Joins) {
+    let heap = ring(2, 1, false);
+    heap.registered().store(0, Ordering::Relaxed);
+    let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+    publish(&heap, &mut writer);
+    let mut process = Process::new(&heap, 0);
+    let reader = thread::spawn(move || {
+        process.reader = Reader::at_oldest(&process.heap);
+        let cell = process.heap.cell(0, 0);
+        if joins == Joins::PinFirst {
+            let found = process.reader.next(&process.heap, cell);
+            register(&process.heap, 0);
+            process.look(found);
+        } else {
+            register(&process.heap, 0);
+            let found = process.reader.next(&process.heap, cell);
+            process.look(found);
+        }
+    });
+    for _ in 0..2 {
+        publish(&heap, &mut writer);
+    }
+    reader.join().unwrap();
+}
+
+#[test]
+fn the_pin_of_a_new_subscriber_is_respected() {
+    explore(2, || pins_at_once(Joins::Properly));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn broken_pinned_before_the_registration() {
+    explore(2, || pins_at_once(Joins::PinFirst));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn broken_registration_without_fences() {
+    without(Break::Fences, || explore(2, || pins_at_once(Joins::Properly)));
+}
+
+/// The kernel's lock on a subscriber's place: tried, never waited for, and free when its holder
+/// dies.
+struct PlaceLock(AtomicU32);
+
+impl PlaceLock {
+    fn free() -> PlaceLock {
+        PlaceLock(AtomicU32::new(0))
+    }
+    fn is_free(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+    fn take(&self) -> bool {
+        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+    fn leave(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+/// As `Control::clean`, but for the sleep word, which no ring knows. Killed after `steps` of it.
+///
+/// It empties the two cells that are used here, and not all, as [`release_all`] does: each further
+/// store of a 0 over a 0 would double what there is to explore, and show nothing.
+fn clean(heap: &Heap, id: u32, steps: usize) {
+    for cell in [0, PINS - 1].iter().take(steps) {
+        heap.cell(id, *cell).store(0, Ordering::Release); // Edge B.
+    }
+    if steps > 2 {
+        heap.registered().fetch_and(!(1 << id), Ordering::Release);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reaps {
+    Properly,
+    /// Without holding the lock that it has seen free.
+    WithoutTheLock,
+    /// Properly, but whoever takes the place next relies on it.
+    ForTheNextOne,
+}
+
+/// A subscriber has died holding a pin. Somebody cleans up after it, and is perhaps killed after
+/// `steps` of that: the publisher or a third. Somebody else takes the place and pins. The writer
+/// goes on all the time.
+fn reaped(reaps: Reaps, by_the_publisher: bool, steps: usize) {
+    let heap = ring(2, 1, false);
+    let lock = Arc::new(PlaceLock::free());
+    let mut writer = Writer::take_over(&heap, 1).expect("a fresh ring");
+    publish(&heap, &mut writer);
+    // In the cell that is emptied last.
+    let dead = Process::new(&heap, 0).reader.next(&heap, heap.cell(0, PINS - 1));
+    assert!(dead.is_some(), "it holds the first message");
+
+    let move_in = move |process: &mut Process, lock: &PlaceLock| {
+        let taken = lock.take();
+        if taken {
+            if reaps != Reaps::ForTheNextOne {
+                clean(&process.heap, 0, usize::MAX);
+            }
+            process.reader = Reader::at_oldest(&process.heap);
+            register(&process.heap, 0);
+            let found = process.reader.next(&process.heap, process.heap.cell(0, 0));
+            process.look(found);
+        }
+        taken
+    };
+    let reap = move |heap: &Heap, lock: &PlaceLock| {
+        if reaps == Reaps::WithoutTheLock {
+            if lock.is_free() {
+                clean(heap, 0, steps);
+            }
+        } else if lock.take() {
+            clean(heap, 0, steps);
+            lock.leave();
+        }
+    };
+    let (mut process, theirs) = (Process::new(&heap, 0), lock.clone());
+    let reader = thread::spawn(move || {
+        let taken = move_in(&mut process, &theirs);
+        (process, taken)
+    });
+    let (third, theirs) = (Process::new(&heap, 0), lock.clone());
+    let reaper = (!by_the_publisher).then(|| thread::spawn(move || reap(&third.heap, &theirs)));
+    if by_the_publisher {
+        reap(&heap, &lock);
+    }
+    for _ in 0..2 {
+        publish(&heap, &mut writer);
+    }
+    reaper.into_iter().for_each(|reaper| reaper.join().unwrap());
+    let (mut process, taken) = reader.join().unwrap();
+    if !taken {
+        assert!(move_in(&mut process, &lock), "the dead one's place is free");
+    }
+    if by_the_publisher {
+        return;
+    }
+    // What was marked before is passed in the first lap.
+    for _ in 0..2 {
+        publish(&heap, &mut writer);
+    }
+    let skips = writer.skips();
+    for _ in 0..2 {
+        publish(&heap, &mut writer);
+    }
+    assert_eq!(writer.skips(), skips, "the slot of the dead one is used again");
+}
+
+#[test]
+fn a_publisher_that_reaps_does_not_harm_the_next_owner() {
+    explore(2, || reaped(Reaps::Properly, true, usize::MAX));
+}
+
+#[test]
+fn a_reaper_killed_half_way_does_no_harm() {
+    // In the middle of the pins, and not at all.
+    for steps in [1, usize::MAX] {
+        explore(1, move || reaped(Reaps::Properly, false, steps));
+    }
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn broken_reaping_without_the_lock() {
+    explore(2, || reaped(Reaps::WithoutTheLock, true, usize::MAX));
+}
+
+#[test]
+#[should_panic(expected = "the slot of the dead one is used again")]
+fn broken_taking_a_place_without_cleaning_it() {
+    explore(1, || reaped(Reaps::ForTheNextOne, false, 1));
+}
+
+/// A channel is replaced: whoever does it holds the lock that the publisher had, so that all
+/// messages come before the flag. A subscriber that finds nothing and sees the flag looks again
+/// before it leaves.
+fn retired(second_look: bool) {
+    let heap = ring(2, 1, false);
+    let retired = Arc::new(AtomicU32::new(0));
+    let (mut process, flag) = (Process::new(&heap, 0), retired.clone());
+    let reader = thread::spawn(move || {
+        for _ in 0..3 {
+            let before = process.counted();
+            process.receive();
+            if process.counted() == before && flag.load(Ordering::Acquire) == 1 {
+                if second_look {
+                    process.receive();
+                }
+                if process.counted() == before {
+                    return (process, true);
+                }
+            }
+        }
+        (process, false)
+    });
+    let other = Process::new(&heap, 0);
+    let publisher = thread::spawn(move || {
+        let mut writer = Writer::take_over(&other.heap, 1).expect("a fresh ring");
+        for _ in 0..2 {
+            publish(&other.heap, &mut writer);
+        }
+    });
+    // The publisher gives its lock up, or dies: what it did has happened.
+    publisher.join().unwrap();
+    retired.store_first(1);
+    let (mut process, left) = reader.join().unwrap();
+    assert!(!left || process.counted() == 2, "left, and has not seen everything");
+    process.drain(2);
+}
+
+#[test]
+fn nothing_published_before_the_end_is_lost() {
+    explore(2, || retired(true));
+}
+
+#[test]
+#[should_panic(expected = "left, and has not seen everything")]
+fn broken_leaving_without_a_second_look() {
+    explore(2, || retired(false));
 }
