@@ -26,9 +26,14 @@ impl Root {
     /// A new one.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Root {
+        Root::within(Path::new("/dev/shm"))
+    }
+
+    /// A new one in another folder.
+    pub fn within(folder: &Path) -> Root {
         // Whatever the umask.
         let private = std::fs::Permissions::from_mode(0o700);
-        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
+        Root(tempfile::Builder::new().permissions(private).tempdir_in(folder).unwrap())
     }
 
     /// Where it is.
@@ -52,7 +57,7 @@ impl Root {
     }
 }
 
-/// The channel of the tests that look at every step: a ring of 16 slots goes round soon, and there
+/// The channel of the tests that look at every step: a ring of 32 slots goes round soon, and there
 /// are no more places than are needed.
 pub fn small(root: &Path) -> Channel {
     Channel::new("small").root(root).depth(8).max_publishers(2).max_subscribers(4)
@@ -150,7 +155,7 @@ impl Drop for StopAtEnd<'_> {
 pub struct Guard(Arc<Watch>);
 
 impl Guard {
-    /// Watches until it is dropped.
+    /// Watches until it is dropped. Who ends the process removes the root.
     pub fn over(root: &Root) -> Guard {
         const TEST: Duration = Duration::from_secs(240);
         let watch = Arc::new(Watch::default());

@@ -32,6 +32,20 @@ pub fn mark() {
     unsafe { libc::raise(MARK) };
 }
 
+/// Keeps this thread, and the peers that it starts from now on, on one processor: many times faster
+/// for who goes step by step. A hint.
+pub fn stay_on_this_processor() {
+    // SAFETY: All zeroes are a set, an empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: No pointers are involved.
+    let processor = unsafe { libc::sched_getcpu() };
+    // SAFETY: A set of that size; what does not fit it is ignored.
+    unsafe {
+        libc::CPU_SET(processor.max(0) as usize, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set);
+    }
+}
+
 const MARK: libc::c_int = libc::SIGUSR1;
 
 /// A peer under the eyes of this thread, which alone may deal with it. Dropped: killed.

@@ -191,7 +191,7 @@ fn skipped_while_sending(
     publisher.stats().skipped_slots - before
 }
 
-/// A ring of 16 slots; a subscriber holds one of them.
+/// A ring of 32 slots; a subscriber holds one of them.
 fn a_held_slot(root: &Root, watch: &Watch) -> (Publisher<Numbered>, Peer) {
     let channel = root.channel().depth(8).max_subscribers(2);
     let mut publisher = Publisher::<Numbered>::new(channel).unwrap();

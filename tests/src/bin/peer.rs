@@ -32,10 +32,11 @@ fn main() -> ExitCode {
         "hold" => hold(&channel),
         "churn" => churn(&channel, number),
         "live" => live(&small, number),
-        "step-send" => step_send(&small),
-        "step-loan" => step_loan(&small),
+        "step-send" => step_send(&small, false),
+        "step-loan" => step_send(&small, true),
         "step-recv" => step_recv(&small),
         "step-wait" => step_wait(&small),
+        "step-live" => step_live(&small, number),
         "publish-without-system-calls" => publish_without_system_calls(&channel, number),
         _ => Err(format!("no role {role}").into()),
     };
@@ -166,42 +167,31 @@ fn live(channel: &Channel, order: u64) -> Result<()> {
 }
 
 /// So many messages and the ring of `small` has gone round.
-const ROUND: u64 = 40;
+const ROUND: u64 = 50;
 
-/// Up to the first mark and up to the second it has sent so many; then it sends more, and what
-/// somebody holds of the first ones is in the way.
-fn step_send(channel: &Channel) -> Result<()> {
+/// Sends before each mark; of what is sent before the first, somebody may hold the last one. The slot
+/// of that one is in the way behind the second mark. With `loans` it makes two loans for each message.
+fn step_send(channel: &Channel, loans: bool) -> Result<()> {
     let mut publisher = Publisher::<Numbered>::new(channel)?;
-    let mut send = |count| -> Result<()> {
-        for _ in 0..count {
-            let number = publisher.stats().published;
-            publisher.send(&Numbered::new(number))?;
+    // Made before, so that few of the steps are not the library's.
+    let messages: Vec<Numbered> = (0..ROUND + 24 + 8).map(Numbered::new).collect();
+    let nothing = Numbered::new(u64::MAX / 2);
+    for (i, message) in messages.iter().enumerate() {
+        if [ROUND, ROUND + 24].contains(&(i as u64)) {
+            mark();
         }
-        mark();
-        Ok(())
-    };
-    send(ROUND)?;
-    send(12)?;
-    send(5)
-}
-
-/// The same with loans, of which some are dropped.
-fn step_loan(channel: &Channel) -> Result<()> {
-    let mut publisher = Publisher::<Numbered>::new(channel)?;
-    let mut send = |count| -> Result<()> {
-        for _ in 0..count {
-            let number = publisher.stats().published;
-            drop(publisher.loan()?.init(Numbered::new(u64::MAX / 2)));
-            let mut loan = publisher.loan()?.reused();
-            loan.fill(number);
-            loan.send();
+        if loans {
+            drop(publisher.loan()?.init(nothing));
+            publisher.loan()?.init(*message).send();
+        } else {
+            publisher.send(message)?;
         }
-        mark();
-        Ok(())
-    };
-    send(ROUND)?;
-    send(12)?;
-    send(5)
+    }
+    if publisher.stats().skipped_slots == 0 {
+        return Err("nothing was in the way".into());
+    }
+    mark();
+    Ok(())
 }
 
 /// Between its second mark and its third it receives, and lets go in another order.
@@ -229,6 +219,20 @@ fn step_wait(channel: &Channel) -> Result<()> {
     if subscriber.recv_timeout(Duration::from_millis(1))?.is_some() {
         return Err("a message".into());
     }
+    mark();
+    Ok(())
+}
+
+/// Between its second mark and its third it comes, sends the message of this number, and goes.
+fn step_live(channel: &Channel, number: u64) -> Result<()> {
+    let message = Numbered::new(number);
+    mark();
+    mark();
+    let mut publisher = Publisher::<Numbered>::new(channel)?;
+    let mut subscriber = Subscriber::<Numbered>::new(channel)?;
+    publisher.send(&message)?;
+    drop(subscriber.try_recv()?.ok_or("our own message")?);
+    drop((publisher, subscriber));
     mark();
     Ok(())
 }
