@@ -7,7 +7,7 @@
 //! once, step by step, and whenever it has changed the memory, a copy of it gets newcomers. Some of
 //! these kills are done for real, too.
 
-use shm_comm::{Interrupter, Publisher, PublisherId, RecvError, Sample, Subscriber};
+use shm_comm::{AttachError, Interrupter, Publisher, PublisherId, RecvError, Sample, Subscriber};
 use shm_comm::{SubscriberOptions, Wait};
 use shm_comm_tests::harness::{Free, Guard, Root, SOON, nothing_is_lost, report, small};
 use shm_comm_tests::trace::{Run, Stop, Tracee, stay_on_this_processor};
@@ -251,6 +251,28 @@ fn stopped_at_any_system_call_it_does_not_split_the_channel() {
         "stopped at {stops} beginnings and ends of system calls, {at_the_door} of them at the door; {}",
         watch.nobody_was_delayed()
     ));
+}
+
+#[test]
+fn whoever_is_stopped_at_the_door_is_reported_and_not_waited_for() {
+    let base = Root::new();
+    let watch = Guard::over(&base);
+    for n in 0.. {
+        let root = Root::within(base.path());
+        let Some((mut peer, marks)) = live(&root, 0, n) else { return };
+        assert!(marks < 2, "there is no door");
+        let enter = || Subscriber::<Numbered>::new(small(root.path()));
+        match watch.time("enter", enter) {
+            Ok(_) => {}
+            Err(AttachError::Busy { .. }) => {
+                while !matches!(peer.run(Run::ToMark), Stop::Ended(_)) {}
+                watch.time("enter", enter).unwrap();
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    report(format_args!("somebody at the door; {}", watch.nobody_was_delayed()));
 }
 
 /// A peer at its second mark, with everybody who is to see what it does now.

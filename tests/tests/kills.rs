@@ -1,6 +1,8 @@
 //! What holds when processes are killed or stopped at random, under the eyes of those who are not.
 
-use shm_comm::{AttachError, Channel, Publisher, PublisherId, Subscriber, SubscriberOptions, Wait};
+use shm_comm::{
+    AttachError, Channel, LoanError, Publisher, PublisherId, Subscriber, SubscriberOptions, Wait,
+};
 use shm_comm_tests::harness::{
     Free, Guard, Peer, Root, SOON, StopAtEnd, nothing_is_lost, random, report,
 };
@@ -191,11 +193,11 @@ fn skipped_while_sending(
     publisher.stats().skipped_slots - before
 }
 
-/// A ring of 32 slots; a subscriber holds one of them.
+/// A ring of 16 slots; a subscriber holds one of them.
 fn a_held_slot(root: &Root, watch: &Watch) -> (Publisher<Numbered>, Peer) {
     let channel = root.channel().depth(8).max_subscribers(2);
     let mut publisher = Publisher::<Numbered>::new(channel).unwrap();
-    let peer = Peer::start(PEER, root, "hold", 0);
+    let peer = Peer::start(PEER, root, "hold", 1);
     assert!(publisher.wait_for_subscribers(1, SOON).unwrap());
     let end = Instant::now() + SOON;
     while skipped_while_sending(&mut publisher, 64, Duration::ZERO, watch) == 0 {
@@ -234,6 +236,37 @@ fn the_slot_of_a_dead_holder_is_used_again() {
     report(format_args!("killed; with a newcomer its slot is used again after {time:.1?}"));
     drop((newcomer, publisher));
     assert!(root.files().is_empty(), "{:?}", root.files());
+}
+
+/// Without the second that a publisher waits before it asks after those who hold slots.
+#[test]
+fn when_every_slot_is_held_the_dead_are_found_at_once() {
+    let root = Root::new();
+    let watch = Guard::over(&root);
+    let channel = root.channel().depth(8).max_subscribers(2);
+    let mut publisher = Publisher::<Numbered>::new(&channel).unwrap();
+    let peers = [(); 2].map(|()| Peer::start(PEER, &root, "hold", 16));
+    assert!(publisher.wait_for_subscribers(2, SOON).unwrap());
+    let mut number = 0;
+    let end = Instant::now() + SOON;
+    let mut send =
+        || watch.time("send", || publisher.send(&Numbered::new(number)).map(|()| number += 1));
+    // Both hold nearly every message.
+    loop {
+        assert!(Instant::now() < end, "they do not hold all");
+        match send() {
+            Ok(()) => std::thread::sleep(Duration::from_micros(500)),
+            Err(LoanError::AllSlotsHeld { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    peers.into_iter().for_each(Peer::kill);
+    for _ in 0..64 {
+        send().unwrap();
+    }
+    drop(publisher);
+    assert!(root.files().is_empty(), "{:?}", root.files());
+    watch.nobody_was_delayed();
 }
 
 /// Longer than it takes until the publisher asks the kernel after it.

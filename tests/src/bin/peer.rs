@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         "publish-big" => publish_big(&channel),
         "subscribe" => subscribe::<Numbered>(&channel, number),
         "subscribe-big" => subscribe::<Big>(&channel, number),
-        "hold" => hold(&channel),
+        "hold" => hold(&channel, number),
         "churn" => churn(&channel, number),
         "live" => live(&small, number),
         "step-send" => step_send(&small, false),
@@ -115,12 +115,16 @@ fn subscribe<T: Message>(channel: &Channel, hold: u64) -> Result<()> {
     Err(format!("delayed: {:?}", watch.longest()).into())
 }
 
-/// Receives one message and keeps it until killed.
-fn hold(channel: &Channel) -> Result<()> {
-    let mut subscriber = Subscriber::<Numbered>::new(channel)?;
-    let sample = subscriber.recv()?;
+/// Receives so many messages and keeps them until killed.
+fn hold(channel: &Channel, count: u64) -> Result<()> {
+    let options = SubscriberOptions::new().max_held(count as u8);
+    let mut subscriber = Subscriber::<Numbered>::with(channel, options)?;
+    let mut samples = Vec::new();
     loop {
-        sample.check()?;
+        if (samples.len() as u64) < count {
+            samples.push(subscriber.recv()?);
+        }
+        samples.iter().try_for_each(|sample| sample.check())?;
         std::thread::sleep(Duration::from_millis(1));
     }
 }
