@@ -9,9 +9,10 @@
 
 use shm_comm::{AttachError, Interrupter, Publisher, PublisherId, RecvError, Sample, Subscriber};
 use shm_comm::{SubscriberOptions, Wait};
-use shm_comm_tests::harness::{Free, Guard, Root, SOON, nothing_is_lost, report, small};
+use shm_comm_tests::harness::{Free, Guard, Root, SOON, nothing_is_lost, random, report, small};
 use shm_comm_tests::trace::{Run, Stop, Tracee, stay_on_this_processor};
 use shm_comm_tests::{Ledger, Message, Numbered, Watch};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
@@ -19,6 +20,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
+
+/// Elsewhere a pair of instructions may be one atomic operation, which a stop in between makes fail
+/// for ever.
+const STEPS: bool = cfg!(target_arch = "x86_64");
+
+/// How far to follow one who does the same again and again.
+const STEPS_OF_ONE: u32 = 200_000;
 
 /// The channel [`small`], with everybody gone.
 const EVERYTHING: Free = Free { publishers: 2, subscribers: 4, slots: 32, held: 0 };
@@ -208,10 +216,22 @@ fn stopped_at_any_system_call_it_does_not_split_the_channel() {
     let base = Root::new();
     let watch = Guard::over(&base);
     let (mut stops, mut at_the_door) = (0, 0);
-    for (order, dies) in [(0, false), (1, false), (0, true), (1, true)] {
+    let cases = [
+        (Before::Nothing, false),
+        (Before::Nothing, true),
+        (Before::TheDead, false),
+        (Before::ASurvivor, false),
+    ];
+    for ((before, dies), order) in cases.into_iter().flat_map(|case| [(case, 0), (case, 1)]) {
         for n in 0.. {
             let root = Root::within(base.path());
+            if before == Before::TheDead && leave_the_dead(&root).is_none() {
+                return;
+            }
+            let member = (before == Before::ASurvivor).then(|| survivor(&root));
             let Some((mut peer, marks)) = live(&root, order, n) else { return };
+            // While the other one is perhaps about to join him.
+            drop(member);
             let (is_in, hears_in) = mpsc::channel();
             let (goes, go) = mpsc::channel();
             std::thread::scope(|scope| {
@@ -238,7 +258,7 @@ fn stopped_at_any_system_call_it_does_not_split_the_channel() {
                 let heard = newcomer.join().unwrap();
                 // Its message came after the newcomer.
                 let expected = early && marks == 0 && !dies;
-                assert!(heard || !expected, "two channels of one name, stop {n}");
+                assert!(heard || !expected, "two channels of one name: {before:?}, stop {n}");
             });
             stops += 1;
             assert!(root.files().is_empty(), "{:?}", root.files());
@@ -346,35 +366,52 @@ struct Copy {
     before: Vec<u8>,
     ledger: Ledger,
     /// Stands in for the keeper of the first channel, and keeps the file.
-    _keeper: Subscriber<Numbered>,
+    keeper: Option<Subscriber<Numbered>>,
     root: Root,
 }
 
 impl Copy {
     fn of(stage: &Stage, base: &Root) -> Copy {
         let root = Root::within(base.path());
-        let keeper = Subscriber::new(small(root.path())).unwrap();
+        let keeper = Some(Subscriber::new(small(root.path())).unwrap());
         let file = File::options().read(true).write(true).open(&root.files()[0]).unwrap();
         let mut before = Vec::new();
         stage.memory(&mut before);
         let bytes = stage.held.bytes();
         let found = before.windows(bytes.len()).position(|window| window == bytes).unwrap();
         let held = (stage.held.number, found as u64);
-        Copy { file, held, before, ledger: stage.survivor.1.clone(), _keeper: keeper, root }
+        Copy { file, held, before, ledger: stage.survivor.1.clone(), keeper, root }
     }
 
-    fn newcomers_find_all_in_order(&self, memory: &[u8], watch: &Watch) {
-        let Copy { file, held: (number, offset), root, .. } = self;
-        // First a survivor, who has read all that was there; then what the peer has done since.
-        file.write_all_at(&self.before, 0).unwrap();
-        let (mut subscriber, _) = survivor(root);
-        let mut ledger = self.ledger.clone();
-        file.write_all_at(memory, 0).unwrap();
-        let survivor = Some((&mut subscriber, &mut ledger));
-        nothing_is_lost(&small(root.path()), WITHOUT_TWO, survivor, watch);
-        let held = Numbered::new(*number);
+    fn newcomers_find_all_in_order(&mut self, memory: &[u8], watch: &Watch) {
+        for lets_go in [false, true] {
+            // First a survivor, who has read all that was there; then what the peer has done since.
+            self.file.write_all_at(&self.before, 0).unwrap();
+            let (mut subscriber, _) = survivor(&self.root);
+            let mut ledger = self.ledger.clone();
+            self.file.write_all_at(memory, 0).unwrap();
+            let mut free = WITHOUT_TWO;
+            if lets_go {
+                // What was passed stays passed, also if nobody holds it any more.
+                ledger.drain(&mut subscriber).unwrap();
+                self.keeper = None;
+                self.keeper = Some(Subscriber::new(small(self.root.path())).unwrap());
+                free.held = 0;
+            }
+            let survivor = Some((&mut subscriber, &mut ledger));
+            nothing_is_lost(&small(self.root.path()), free, survivor, watch);
+            assert_eq!(ledger.missed, self.ledger.missed, "a message is lost");
+            if !lets_go {
+                self.held_is_unchanged();
+            }
+        }
+    }
+
+    fn held_is_unchanged(&self) {
+        let (number, offset) = self.held;
+        let held = Numbered::new(number);
         let mut bytes = [0; size_of::<Numbered>()];
-        file.read_exact_at(&mut bytes, *offset).unwrap();
+        self.file.read_exact_at(&mut bytes, offset).unwrap();
         let words = bytes.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
         assert!(words.eq([held.number].into_iter().chain(held.words)), "a held message is changed");
     }
@@ -382,10 +419,8 @@ impl Copy {
 
 #[test]
 fn killed_at_any_instruction_it_harms_nobody() {
-    if !cfg!(target_arch = "x86_64") {
-        // Elsewhere a pair of instructions may be one atomic operation, which a stop in between
-        // makes fail for ever.
-        return report(format_args!("skipped: single steps are for x86-64"));
+    if !STEPS {
+        return;
     }
     let base = Root::new();
     let watch = Guard::over(&base);
@@ -401,7 +436,7 @@ fn killed_at_any_instruction_it_harms_nobody() {
     for (role, dead) in roles {
         let root = Root::within(base.path());
         let Some(mut stage) = Stage::set(&root, role, dead) else { return };
-        let copy = Copy::of(&stage, &base);
+        let mut copy = Copy::of(&stage, &base);
         let (mut instructions, mut changes) = (0_u32, vec![0]);
         let (mut last, mut memory) = (copy.before.clone(), Vec::new());
         copy.newcomers_find_all_in_order(&last, &watch);
@@ -412,6 +447,8 @@ fn killed_at_any_instruction_it_harms_nobody() {
             }
             stage.memory(&mut memory);
             if memory != last {
+                // For those who stay it has only stopped.
+                stage.survivor.1.drain(&mut stage.survivor.0).unwrap();
                 copy.newcomers_find_all_in_order(&memory, &watch);
                 changes.push(instructions);
                 std::mem::swap(&mut memory, &mut last);
@@ -437,4 +474,80 @@ fn killed_at_any_instruction_it_harms_nobody() {
             watch.nobody_was_delayed()
         ));
     }
+}
+
+/// Somebody reads, holds and lets go while a publisher stands between two instructions.
+#[test]
+fn a_reader_may_do_anything_between_two_instructions_of_a_publisher() {
+    if !STEPS {
+        return;
+    }
+    let base = Root::new();
+    let watch = Guard::over(&base);
+    let (mut subscriber, mut ledger) = survivor(&base);
+    let Some(mut peer) = trace(&base, "flood-in-steps", 0) else { return };
+    stay_on_this_processor();
+    peer.run_to_mark();
+    let mut held = VecDeque::new();
+    for step in 0..STEPS_OF_ONE {
+        assert_eq!(peer.run(Run::OneInstruction), Stop::There);
+        // First it keeps up, then it is lapped, then it comes now and then.
+        let pace = [4, u64::MAX, u64::MAX, 400][(step * 4 / STEPS_OF_ONE) as usize];
+        if random(pace) > 0 {
+            continue;
+        }
+        held.iter().for_each(|sample: &Sample<Numbered>| sample.check().unwrap());
+        while held.len() > random(4) as usize {
+            held.rotate_left(random(2) as usize);
+            held.pop_front();
+        }
+        if let Some(sample) = watch.time("recv", || subscriber.try_recv().unwrap()) {
+            ledger.enter(&sample).unwrap();
+            held.push_back(sample);
+        }
+    }
+    peer.kill();
+    let (received, missed) = (ledger.received, ledger.missed);
+    assert!(missed > 0, "it was not lapped");
+    held.iter().for_each(|sample| sample.check().unwrap());
+    drop(held);
+    let free = Free { subscribers: EVERYTHING.subscribers - 1, ..EVERYTHING };
+    nothing_is_lost(&small(base.path()), free, Some((&mut subscriber, &mut ledger)), &watch);
+    report(format_args!("{STEPS_OF_ONE} instructions: {received} messages read, {missed} missed"));
+}
+
+/// A publisher sends, a few messages or a lap of them, while a reader stands between two
+/// instructions. The reader looks whether what it gets, and holds, is whole.
+#[test]
+fn a_publisher_may_do_anything_between_two_instructions_of_a_reader() {
+    if !STEPS {
+        return;
+    }
+    let base = Root::new();
+    let watch = Guard::over(&base);
+    let (mut subscriber, mut ledger) = survivor(&base);
+    let mut publisher = Publisher::<Numbered>::new(small(base.path())).unwrap();
+    let Some(mut peer) = trace(&base, "subscribe-in-steps", 0) else { return };
+    stay_on_this_processor();
+    peer.run_to_mark();
+    for _ in 0..STEPS_OF_ONE / 2 {
+        assert_eq!(peer.run(Run::OneInstruction), Stop::There);
+        let count = if random(300) == 0 { random(80) } else { 0 };
+        for _ in 0..count {
+            let number = publisher.stats().published;
+            watch.time("send", || publisher.send(&Numbered::new(number)).unwrap());
+        }
+    }
+    let stats = publisher.stats();
+    peer.kill();
+    drop(publisher);
+    let free = Free { subscribers: EVERYTHING.subscribers - 1, ..EVERYTHING };
+    nothing_is_lost(&small(base.path()), free, Some((&mut subscriber, &mut ledger)), &watch);
+    assert!(stats.skipped_slots > 0, "it has held nothing");
+    report(format_args!(
+        "{} instructions: {} messages sent, {} slots passed",
+        STEPS_OF_ONE / 2,
+        stats.sent,
+        stats.skipped_slots
+    ));
 }

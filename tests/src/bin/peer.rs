@@ -1,7 +1,7 @@
 //! The other process of a test: `peer ROLE ROOT [ARGUMENT]`. Ends with 0, is killed, or says on
 //! stderr what is wrong and ends with 3. Ends when its parent does.
 
-use shm_comm::{Channel, Publisher, Subscriber, SubscriberOptions, Wait};
+use shm_comm::{Channel, Publisher, Sample, Subscriber, SubscriberOptions, Wait};
 use shm_comm_tests::harness::{random, small};
 use shm_comm_tests::trace::mark;
 use shm_comm_tests::{Big, Ledger, Message, Numbered, Watch};
@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         "step-loan" => step_send(&small, true),
         "step-recv" => step_recv(&small),
         "step-wait" => step_wait(&small),
+        "flood-in-steps" => flood_in_steps(&small),
+        "subscribe-in-steps" => subscribe_in_steps(&small),
         "step-live" => step_live(&small, number),
         "publish-without-system-calls" => publish_without_system_calls(&channel, number),
         _ => Err(format!("no role {role}").into()),
@@ -225,6 +227,42 @@ fn step_wait(channel: &Channel) -> Result<()> {
     }
     mark();
     Ok(())
+}
+
+/// Publishes until killed, with few instructions that are not the library's.
+fn flood_in_steps(channel: &Channel) -> Result<()> {
+    let mut publisher = Publisher::<Numbered>::new(channel)?;
+    let messages: Vec<Numbered> = (0..10_000).map(Numbered::new).collect();
+    mark();
+    for message in &messages {
+        publisher.send(message)?;
+    }
+    Ok(())
+}
+
+/// Receives until killed, with one sample held, and few instructions that are not the library's.
+fn subscribe_in_steps(channel: &Channel) -> Result<()> {
+    let mut subscriber = Subscriber::<Numbered>::new(channel)?;
+    let messages: Vec<Numbered> = (0..100_000).map(Numbered::new).collect();
+    let mut next = 0;
+    let mut held = None;
+    let is_whole = |sample: &Sample<Numbered>| **sample == messages[sample.sequence() as usize];
+    mark();
+    loop {
+        if let Some(sample) = subscriber.try_recv()? {
+            let number = sample.sequence();
+            if next + sample.missed() != number || !is_whole(&sample) {
+                return Err(format!("expected {next}, got {number}: {sample:?}").into());
+            }
+            next = number + 1;
+            held = Some(sample);
+        }
+        if let Some(sample) = &held
+            && !is_whole(sample)
+        {
+            return Err(format!("changed while it was held: {sample:?}").into());
+        }
+    }
 }
 
 /// Between its second mark and its third it comes, sends the message of this number, and goes.
