@@ -14,6 +14,7 @@ use shm_comm_tests::trace::{Run, Stop, Tracee, stay_on_this_processor};
 use shm_comm_tests::{Ledger, Message, Numbered, Watch};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -36,6 +37,8 @@ fn trace(root: &Root, role: &str, argument: u64) -> Option<Tracee> {
     match Tracee::start(PEER, root, role, argument) {
         Ok(tracee) => Some(tracee),
         Err(error) => {
+            let forbidden = [io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported];
+            assert!(forbidden.contains(&error.kind()), "{error}");
             report(format_args!("skipped: ptrace is not permitted: {error}"));
             None
         }
@@ -359,7 +362,7 @@ const WITHOUT_TWO: Free = Free { subscribers: 2, held: 1, ..EVERYTHING };
 
 /// Another channel that gets the memory of the first one, as it was when its peer stood somewhere;
 /// only that the peer is not there. It does not matter which file it is.
-struct Copy {
+struct Twin {
     file: File,
     /// The number, and where its message lies.
     held: (u64, u64),
@@ -370,8 +373,8 @@ struct Copy {
     root: Root,
 }
 
-impl Copy {
-    fn of(stage: &Stage, base: &Root) -> Copy {
+impl Twin {
+    fn of(stage: &Stage, base: &Root) -> Twin {
         let root = Root::within(base.path());
         let keeper = Some(Subscriber::new(small(root.path())).unwrap());
         let file = File::options().read(true).write(true).open(&root.files()[0]).unwrap();
@@ -380,7 +383,7 @@ impl Copy {
         let bytes = stage.held.bytes();
         let found = before.windows(bytes.len()).position(|window| window == bytes).unwrap();
         let held = (stage.held.number, found as u64);
-        Copy { file, held, before, ledger: stage.survivor.1.clone(), keeper, root }
+        Twin { file, held, before, ledger: stage.survivor.1.clone(), keeper, root }
     }
 
     fn newcomers_find_all_in_order(&mut self, memory: &[u8], watch: &Watch) {
@@ -436,10 +439,10 @@ fn killed_at_any_instruction_it_harms_nobody() {
     for (role, dead) in roles {
         let root = Root::within(base.path());
         let Some(mut stage) = Stage::set(&root, role, dead) else { return };
-        let mut copy = Copy::of(&stage, &base);
+        let mut twin = Twin::of(&stage, &base);
         let (mut instructions, mut changes) = (0_u32, vec![0]);
-        let (mut last, mut memory) = (copy.before.clone(), Vec::new());
-        copy.newcomers_find_all_in_order(&last, &watch);
+        let (mut last, mut memory) = (twin.before.clone(), Vec::new());
+        twin.newcomers_find_all_in_order(&last, &watch);
         loop {
             match stage.peer.run(Run::OneInstruction) {
                 Stop::There => instructions += 1,
@@ -449,7 +452,7 @@ fn killed_at_any_instruction_it_harms_nobody() {
             if memory != last {
                 // For those who stay it has only stopped.
                 stage.survivor.1.drain(&mut stage.survivor.0).unwrap();
-                copy.newcomers_find_all_in_order(&memory, &watch);
+                twin.newcomers_find_all_in_order(&memory, &watch);
                 changes.push(instructions);
                 std::mem::swap(&mut memory, &mut last);
             }

@@ -211,7 +211,7 @@ fn a_held_slot(root: &Root, watch: &Watch) -> (Publisher<Numbered>, Peer) {
 /// somebody comes.
 #[test]
 fn the_slot_of_a_dead_holder_is_used_again() {
-    const LAP: u64 = 32;
+    const LAP: u64 = 32; // At least.
     let root = Root::new();
     let watch = Guard::over(&root);
     for pause in [Duration::ZERO, Duration::from_millis(10)] {
@@ -225,17 +225,21 @@ fn the_slot_of_a_dead_holder_is_used_again() {
         report(format_args!("killed; its slot is used again after {time:.1?}, pause {pause:?}"));
     }
 
-    let (mut publisher, peer) = a_held_slot(&root, &watch);
-    peer.kill();
-    let dead = Instant::now();
-    let newcomer = Subscriber::<Numbered>::new(root.channel()).unwrap();
-    // What is claimed already may still be passed.
-    skipped_while_sending(&mut publisher, LAP, Duration::ZERO, &watch);
-    let time = dead.elapsed();
-    assert_eq!(skipped_while_sending(&mut publisher, LAP, Duration::ZERO, &watch), 0);
-    report(format_args!("killed; with a newcomer its slot is used again after {time:.1?}"));
-    drop((newcomer, publisher));
-    assert!(root.files().is_empty(), "{:?}", root.files());
+    for publishes in [false, true] {
+        let (mut publisher, peer) = a_held_slot(&root, &watch);
+        peer.kill();
+        let dead = Instant::now();
+        let channel = root.channel();
+        let publishing = publishes.then(|| Publisher::<Numbered>::new(&channel).unwrap());
+        let subscribing = (!publishes).then(|| Subscriber::<Numbered>::new(&channel).unwrap());
+        // What is claimed already may still be passed.
+        skipped_while_sending(&mut publisher, LAP, Duration::ZERO, &watch);
+        let time = dead.elapsed();
+        assert_eq!(skipped_while_sending(&mut publisher, LAP, Duration::ZERO, &watch), 0);
+        report(format_args!("killed; with a newcomer its slot is used again after {time:.1?}"));
+        drop((publishing, subscribing, publisher));
+        assert!(root.files().is_empty(), "{:?}", root.files());
+    }
 }
 
 /// Without the second that a publisher waits before it asks after those who hold slots.
