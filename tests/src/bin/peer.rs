@@ -162,6 +162,7 @@ fn live(channel: &Channel, order: u64) -> Result<()> {
     publisher.send(&Numbered::new(number))?;
     let sample = subscriber.recv_timeout(Duration::from_secs(20))?.ok_or("our own message")?;
     sample.check()?;
+    mark();
     let nothing_else = subscriber.recv_timeout(Duration::from_millis(1))?;
     if order % 2 == 1 {
         drop((sample, nothing_else, subscriber, publisher));
