@@ -234,8 +234,9 @@ fn stopped_at_any_system_call_it_does_not_split_the_channel() {
             let (is_in, hears_in) = mpsc::channel();
             let (goes, go) = mpsc::channel();
             std::thread::scope(|scope| {
+                let goes = goes; // Dropped when the test fails: then the newcomer goes, too.
                 let newcomer = scope.spawn(|| {
-                    let go = go; // So that it ends when the test fails.
+                    let go = go;
                     come(&root, &is_in, &go, &watch)
                 });
                 let early = hears_in.recv_timeout(Duration::from_millis(50)).is_ok();
