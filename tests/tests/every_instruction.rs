@@ -462,7 +462,12 @@ fn killed_at_any_instruction_it_harms_nobody() {
             let root = Root::within(base.path());
             let Some(mut stage) = Stage::set(&root, role, dead) else { return };
             for _ in 0..*instruction {
-                assert_eq!(stage.peer.run(Run::OneInstruction), Stop::There);
+                let stop = stage.peer.run(Run::OneInstruction);
+                // Who waits does so by the clock, and this time it may have taken fewer instructions.
+                if role == "step-wait" && stop == Stop::Mark {
+                    break;
+                }
+                assert_eq!(stop, Stop::There);
             }
             stage.kill(&root, &watch);
         }

@@ -3,8 +3,8 @@
 //! `error …`. Ends with its input, or with its parent.
 
 use shm_comm::{AttachError, Channel, Publisher, Sample, Subscriber, SubscriberOptions};
-use shm_comm_tests::Numbered;
 use shm_comm_tests::isolation::SOON;
+use shm_comm_tests::{Message, Numbered};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::{self, BufRead};
