@@ -374,12 +374,13 @@ fn broken_without_scan() {
     explore(2, || plain(2, 1, 4, 3, true));
 }
 
-/// A subscriber that comes while the writer runs: first where to start, then the registration.
-/// `Input::open` does the same.
+/// A subscriber that comes while the writer runs. `Input::sit` does three things in this order: it is
+/// registered, so that its pins are seen; finds out where to start; and says that it listens, by a lock
+/// that others can ask for. One bit stands for the first or for the last of them here.
 #[derive(Clone, Copy, PartialEq)]
 enum Joins {
     Properly,
-    /// Registered before it knows where to start.
+    /// It says that it listens before it knows where to start.
     BitFirst,
     /// With a pin before it is registered.
     PinFirst,
@@ -389,7 +390,7 @@ fn register(heap: &Heap, id: u32) {
     heap.registered().fetch_or(1 << id, Ordering::SeqCst); // Edge C.
 }
 
-/// Whoever sees the registration and then publishes is heard: what comes after it is received or
+/// Whoever sees that it listens and then publishes is heard: what comes after it is received or
 /// counted as missed.
 fn heard(joins: Joins) {
     let heap = ring(2, 1, false);
@@ -416,18 +417,18 @@ fn heard(joins: Joins) {
         publish(&heap, &mut writer);
     }
     let mut process = reader.join().unwrap();
-    assert!(process.before <= promised, "published after the registration, and not heard");
+    assert!(process.before <= promised, "published to somebody who listens, and not heard");
     process.drain(2);
 }
 
 #[test]
-fn a_message_after_the_registration_is_heard() {
+fn a_message_to_one_who_listens_is_heard() {
     explore(2, || heard(Joins::Properly));
 }
 
 #[test]
-#[should_panic(expected = "published after the registration, and not heard")]
-fn broken_registered_before_the_start_is_known() {
+#[should_panic(expected = "published to somebody who listens, and not heard")]
+fn broken_listening_before_the_start_is_known() {
     explore(2, || heard(Joins::BitFirst));
 }
 
