@@ -79,16 +79,16 @@ impl Control {
     }
 
     #[inline(always)]
-    fn line(&self, number: u64) -> &AtomicU64 {
+    fn line(&self, offset: u64) -> &AtomicU64 {
         // SAFETY: One of the three lines before the subscribers; aligned, because the mapping is to
         // a page and `control_offset` to a line; only ever used atomically; mapped while `self` lives.
-        unsafe { self.start.add((number * LINE) as usize).cast().as_ref() }
+        unsafe { self.start.add(offset as usize).cast().as_ref() }
     }
 
     /// Which rings are allocated and initialised. A bit is set once and never cleared.
     #[inline(always)]
     pub fn rings(&self) -> &AtomicU64 {
-        self.line(0)
+        self.line(header::RINGS_OFFSET)
     }
 
     /// Says whether the segment is retired, see [`header::RETIRED`].
@@ -107,13 +107,13 @@ impl Control {
     /// Which subscribers may have pins.
     #[inline(always)]
     pub fn registered(&self) -> &AtomicU64 {
-        self.line(1)
+        self.line(header::REGISTERED_OFFSET)
     }
 
     /// Which subscribers sleep.
     #[inline(always)]
     pub fn sleepers(&self) -> &AtomicU64 {
-        self.line(2)
+        self.line(header::SLEEPERS_OFFSET)
     }
 
     #[inline(always)]

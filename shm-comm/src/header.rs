@@ -15,6 +15,8 @@
 //! Header and records are parsed from bytes that were read into private memory, and nothing else
 //! parses them. Whoever wrote them: every number is checked before it is used.
 
+use std::fmt;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::AttachError;
@@ -38,6 +40,11 @@ pub const SLOTS_OFFSET: u64 = 128;
 const SLOT_HEADER: u64 = 16;
 /// Two lines: pins, and the word on which it sleeps.
 pub const SUBSCRIBER_STRIDE: u64 = 2 * LINE;
+/// From the start of the control area to the lines with a bitmap each: which rings are allocated,
+/// which subscribers are registered, which sleep.
+pub const RINGS_OFFSET: u64 = 0;
+pub const REGISTERED_OFFSET: u64 = LINE;
+pub const SLEEPERS_OFFSET: u64 = 2 * LINE;
 /// From the start of the control area to the word that says whether the segment is retired.
 pub const RETIRED_OFFSET: u64 = 8;
 /// What it says then. Anything else, a flipped bit for one, says nothing.
@@ -94,19 +101,30 @@ pub fn options_of(channel: &Channel) -> [Option<u32>; OPTIONS.len()] {
 }
 
 /// What the channel does with messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum Pattern {
     /// Every subscriber gets every message.
     PubSub = 1,
 }
 
+/// All of them.
+pub const PATTERNS: [Pattern; 1] = [Pattern::PubSub];
+
 impl Pattern {
     /// The ending of the file's name.
-    pub fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Pattern::PubSub => "pubsub",
         }
+    }
+}
+
+impl fmt::Display for Pattern {
+    /// As in the file's name: `pubsub`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.suffix())
     }
 }
 

@@ -66,6 +66,8 @@ mod events;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod header;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod inspect;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod liveness;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod mapping;
@@ -92,6 +94,8 @@ pub use shm_comm_derive::ShmMessage;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub use {
     error::{AttachError, Error, Holder, LoanError, RecvError, WaitError},
+    header::Pattern,
+    inspect::{ChannelInfo, PublisherInfo, SubscriberInfo, channels},
     options::{Access, Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},
     pubsub::{
         Iter, Loan, LoanUninit, Publisher, PublisherId, PublisherStats, Sample, Subscriber,

@@ -36,6 +36,11 @@ pub fn anyone_listens(file: &File) -> io::Result<bool> {
     Ok(os::locked_by_others(file, Place::Listening(0).byte(), bytes)? != Lock::None)
 }
 
+/// Whether anybody is attached to this file.
+pub fn anyone_is_attached(file: &File) -> io::Result<bool> {
+    Ok(os::locked_by_others(file, LIFECYCLE, 1)? != Lock::None)
+}
+
 impl Place {
     fn byte(self) -> u64 {
         match self {

@@ -421,7 +421,8 @@ impl<T: ShmMessage> Subscriber<T> {
         Iter { subscriber: self }
     }
 
-    /// How many publishers are alive.
+    /// How many publishers are alive: of a channel that was replaced by one of another type or geometry
+    /// those of the new one, also before this subscriber has gone there.
     pub fn publishers(&self) -> usize {
         self.input.publishers()
     }

@@ -209,6 +209,13 @@ pub fn initialise(memory: &impl Memory) {
     memory.head().store(first, Ordering::Release);
 }
 
+/// How many messages a ring has seen, by its head and the meta of the slot before the head. `None`: no
+/// writer can have left such a head.
+pub fn published(head: u64, last_meta: u64, slots: u64) -> Option<u64> {
+    let is_head = (slots..=MAX_POSITION).contains(&head);
+    is_head.then(|| Meta(last_meta).sequence(head, slots))
+}
+
 /// Ends all rights of a subscriber that is gone. The caller holds its lock.
 pub fn release_all(pins: &[AtomicU32; PINS]) {
     for pin in pins {

@@ -193,6 +193,26 @@ impl Schema {
     }
 }
 
+/// The [name](Schema::name) of the type with this canonical text, whatever is in the text.
+pub(crate) fn name_in(text: &str) -> String {
+    let mut element = text;
+    let mut lengths = Vec::new();
+    while let Some(array) = element.strip_prefix('[').and_then(|array| array.strip_suffix(']'))
+        && let Some((inner, len)) = array.rsplit_once(';')
+    {
+        lengths.push(len);
+        element = inner;
+    }
+    let mut name = "[".repeat(lengths.len());
+    name.push_str(element.split(['{', ':']).next().unwrap_or_default());
+    for len in lengths.iter().rev() {
+        name.push_str("; ");
+        name.push_str(len);
+        name.push(']');
+    }
+    name
+}
+
 /// Also the checksum of the segment header.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -217,6 +237,21 @@ mod tests {
         assert_eq!(<[[f64; 3]; 2]>::SCHEMA.canonical(), "[[f64;3];2]");
         assert_eq!(<[[f64; 3]; 2]>::SCHEMA.name(), "[[f64; 3]; 2]");
         assert_eq!(bool::SCHEMA.canonical(), "bool");
+    }
+
+    #[test]
+    fn the_text_has_the_name() {
+        let point = Kind::Struct { name: "Point", fields: &[] };
+        let point: &'static Schema = Box::leak(Box::new(Schema { size: 0, align: 1, kind: point }));
+        let points = Schema { kind: Kind::Array { element: point, len: 3 }, ..*point };
+        let gear = Kind::Enum { name: "Gear", repr: Primitive::U8, variants: &[] };
+        let gear = Schema { size: 1, align: 1, kind: gear };
+        for schema in [point, &points, &gear, bool::SCHEMA, <[[f64; 3]; 2]>::SCHEMA] {
+            assert_eq!(name_in(&schema.canonical()), schema.name());
+        }
+        for (garbage, name) in [("", ""), ("[", "["), ("[]", "[]"), ("[;]", "[; ]"), ("{:", "")] {
+            assert_eq!(name_in(garbage), name, "{garbage}");
+        }
     }
 
     #[test]

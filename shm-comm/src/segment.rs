@@ -98,10 +98,9 @@ impl Segment {
 
     /// Removes a segment to which nobody is attached, and says whether there was one.
     pub fn remove_stale(channel: &Channel, pattern: Pattern) -> Result<bool, AttachError> {
-        match Door::of(channel, pattern, false) {
-            Ok(door) => door.remove_if_stale(),
-            Err(AttachError::UnsafeRoot { path, .. }) if !path.exists() => Ok(false),
-            Err(error) => Err(error),
+        match Door::find(channel, pattern)? {
+            Some(door) => door.remove_if_stale(),
+            None => Ok(false),
         }
     }
 
@@ -171,7 +170,8 @@ impl Segment {
     }
 }
 
-fn read_record(file: &File, offset: u64) -> Record {
+/// What a participant said of itself; nothing if that cannot be read.
+pub fn read_record(file: &File, offset: u64) -> Record {
     let mut bytes = [0; size_of::<Record>()];
     let read = file.read_exact_at(&mut bytes, offset);
     read.ok().and_then(|()| Record::read_from_bytes(&bytes).ok()).unwrap_or_default()
@@ -249,7 +249,35 @@ impl Door {
         Ok(Door { folder, name, path, access: channel.access })
     }
 
-    fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError + use<> {
+    /// The same for somebody who makes nothing. `None`: there is no such folder.
+    pub fn find(channel: &Channel, pattern: Pattern) -> Result<Option<Door>, AttachError> {
+        match Door::of(channel, pattern, false) {
+            Ok(door) => Ok(Some(door)),
+            Err(AttachError::UnsafeRoot { path, .. }) if is_absent(&path) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the file only to look at it, if it can be trusted. `None`: there is no such file.
+    pub fn look(&self) -> Result<Option<(Descriptor, Metadata)>, AttachError> {
+        let open = || os::open_file_to_read(self.folder.file(), &self.name);
+        match Descriptor::open(open) {
+            Ok(file) => {
+                let found = self.trust(file.file())?;
+                Ok(Some((file, found)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.cannot_open(error)),
+        }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Wraps an error of the system in what was tried.
+    pub fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError + use<> {
         let path = self.path.clone();
         move |source| AttachError::Os { action, path: path.clone(), source }
     }
@@ -300,8 +328,8 @@ impl Door {
     }
 
     /// Whether the file can be ours, before anything in it is looked at.
-    fn trust(&self, file: &LockFile) -> Result<Metadata, AttachError> {
-        let found = file.file().metadata().map_err(self.os("inspect"))?;
+    fn trust(&self, file: &File) -> Result<Metadata, AttachError> {
+        let found = file.metadata().map_err(self.os("inspect"))?;
         if !found.is_file() {
             return Err(self.refused(format!("it is {}", kind_of(&found))));
         }
@@ -324,23 +352,23 @@ impl Door {
     }
 
     /// What a file says of itself.
-    fn describe(&self, file: &LockFile) -> Result<header::Description, AttachError> {
-        let size = file.file().metadata().map_err(self.os("inspect"))?.len();
-        header::read(size, os::page_size(), |to, offset| {
-            file.file().read_exact_at(to, offset).is_ok()
-        })
-        .map_err(|refusal| match refusal {
-            Refusal::NotAChannel(reason) => self.refused(reason),
-            Refusal::Format(found) => {
-                AttachError::FormatVersion { path: self.path.clone(), found, known: header::FORMAT }
-            }
-        })
+    pub fn describe(&self, file: &File) -> Result<header::Description, AttachError> {
+        let size = file.metadata().map_err(self.os("inspect"))?.len();
+        header::read(size, os::page_size(), |to, offset| file.read_exact_at(to, offset).is_ok())
+            .map_err(|refusal| match refusal {
+                Refusal::NotAChannel(reason) => self.refused(reason),
+                Refusal::Format(found) => AttachError::FormatVersion {
+                    path: self.path.clone(),
+                    found,
+                    known: header::FORMAT,
+                },
+            })
     }
 
     /// Removes a segment to which nobody is attached, and says whether there was one.
     fn remove_if_stale(&self) -> Result<bool, AttachError> {
         let Some(file) = self.open()? else { return Ok(false) };
-        self.trust(&file)?;
+        self.trust(file.file())?;
         let lock = os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive);
         if lock.map_err(self.os("lock"))? { self.remove_stale(&file) } else { Ok(false) }
     }
@@ -349,7 +377,7 @@ impl Door {
     fn remove_stale(&self, file: &LockFile) -> Result<bool, AttachError> {
         // Nobody is attached: stale, also if another release made it. What looks like no segment at
         // all is not ours to remove, though.
-        match self.describe(file) {
+        match self.describe(file.file()) {
             Ok(_) | Err(AttachError::FormatVersion { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -438,7 +466,7 @@ impl Wanted<'_> {
 
     fn enter_existing(&self, file: LockFile) -> Result<Entered, AttachError> {
         let door = &self.door;
-        door.trust(&file)?;
+        door.trust(file.file())?;
         let file = Arc::new(file);
         let lock = |file: &LockFile, byte, lock| {
             os::lock(file.file(), byte, lock).map_err(door.os("lock"))
@@ -458,7 +486,7 @@ impl Wanted<'_> {
         if !is_named(&member.file)? {
             return Ok(Entered::NotYet);
         }
-        let found = door.describe(&member.file)?;
+        let found = door.describe(member.file.file())?;
         if is_retired(member.file.file(), &found.geometry) {
             // Whoever has retired it died before he took the name away.
             if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
@@ -487,8 +515,8 @@ impl Wanted<'_> {
                     if is_current(&member.file)? {
                         let mapping = self.mapping(&member.file, &found.geometry)?;
                         (self.retire)(&mapping);
-                        door.unlink(member.file.file()).map_err(door.os("remove"))?;
                         events::retired(&door.path);
+                        door.unlink(member.file.file()).map_err(door.os("remove"))?;
                         return Ok(Entered::Retired(member.file.clone()));
                     }
                     return Ok(Entered::NotYet);
@@ -508,7 +536,7 @@ impl Wanted<'_> {
     /// A subscriber of the segment before this one may enter it though nobody is attached.
     fn may_enter_stale(&self, file: &LockFile) -> bool {
         self.role == Role::Follower
-            && self.door.describe(file).is_ok_and(|found| {
+            && self.door.describe(file.file()).is_ok_and(|found| {
                 self.agree(&found).is_ok() && !is_retired(file.file(), &found.geometry)
             })
     }
@@ -584,15 +612,8 @@ impl Wanted<'_> {
 
     /// Whether a segment is the one that this handle wants.
     fn agree(&self, found: &header::Description) -> Result<(), AttachError> {
+        holds(found, &self.channel.name, self.pattern)?;
         let name = || self.channel.name.clone();
-        if found.name != self.channel.name || found.pattern != self.pattern as u32 {
-            let header::Description { name: found, pattern, .. } = found;
-            return Err(AttachError::WrongSegment {
-                channel: name(),
-                found: found.clone(),
-                pattern: *pattern,
-            });
-        }
         let geometry = &found.geometry;
         if found.schema != self.text {
             return Err(AttachError::SchemaMismatch {
@@ -629,6 +650,19 @@ impl Wanted<'_> {
     }
 }
 
+/// Whether a segment is that of the channel whose file it is in.
+pub fn holds(
+    found: &header::Description,
+    channel: &str,
+    pattern: Pattern,
+) -> Result<(), AttachError> {
+    if found.name == channel && found.pattern == pattern as u32 {
+        return Ok(());
+    }
+    let (found, pattern) = (found.name.clone(), found.pattern);
+    Err(AttachError::WrongSegment { channel: channel.to_owned(), found, pattern })
+}
+
 /// Whether somebody has replaced this segment, or is about to.
 fn is_retired(file: &File, geometry: &Geometry) -> bool {
     let mut word = [0; 4];
@@ -648,7 +682,21 @@ pub fn root(chosen: Option<&Path>, access: Access) -> PathBuf {
     })
 }
 
-/// Opens the folder of channels if it can be trusted; makes it if it is not there.
+/// Whether there is nothing of that name, as far as can be told.
+pub fn is_absent(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    !path.as_os_str().is_empty()
+        && found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// For whom a folder of channels is, by its mode: it cannot be trusted as the other.
+pub fn access_of(root: &Path) -> Access {
+    let shared = |found: Metadata| found.mode() & GROUP_MODE == GROUP_MODE;
+    if std::fs::symlink_metadata(root).is_ok_and(shared) { Access::Group } else { Access::Owner }
+}
+
+/// Opens the folder of channels if it can be trusted; makes it if it is not there and `make`
+/// says so, and else changes nothing.
 pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, AttachError> {
     let unsafe_root = |reason: String| AttachError::UnsafeRoot { path: path.to_owned(), reason };
     if path.as_os_str().is_empty() {
@@ -706,7 +754,7 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
             return Ok(folder);
         }
         let is_empty = std::fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
-        if found.uid() == user && is_empty {
+        if make && found.uid() == user && is_empty {
             let set = os::set_mode(folder.file(), GROUP_MODE);
             set.map_err(|error| unsafe_root(format!("cannot be shared with its group: {error}")))?;
         } else if start.elapsed() > FOLDER_PATIENCE {
@@ -754,6 +802,26 @@ fn file_name(name: &str, pattern: Pattern) -> Result<String, AttachError> {
     Ok(file)
 }
 
+/// The channel that has a file of this name, if any has.
+pub fn channel_of(file: &str) -> Option<(String, Pattern)> {
+    let (stem, suffix) = file.rsplit_once('.')?;
+    let pattern = header::PATTERNS.into_iter().find(|pattern| pattern.suffix() == suffix)?;
+    let mut bytes = Vec::with_capacity(stem.len());
+    let mut rest = stem.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+            bytes.push((high << 4 | low) as u8);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    // `%61` is no way to write `a`.
+    file_name(&name, pattern).is_ok_and(|canonical| canonical == file).then_some((name, pattern))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -768,6 +836,34 @@ mod tests {
         assert_eq!(file("a\nb\u{85}"), "a%0Ab%C2%85.pubsub");
         assert_eq!(file("Führer/臂"), "Führer%2F臂.pubsub");
         assert_ne!(file("a/b"), file("a%2Fb"));
+    }
+
+    #[test]
+    fn the_name_of_a_file_tells_the_channel() {
+        for name in ["robot/pose", "../../etc/x", "100%", "a\nb\u{85}", "Führer/臂", "a.pubsub"] {
+            let file = file_name(name, Pattern::PubSub).unwrap();
+            assert_eq!(channel_of(&file), Some((name.to_owned(), Pattern::PubSub)));
+        }
+        for file in [
+            "",
+            ".pubsub",
+            "pubsub",
+            "pose",
+            "pose.queue",
+            "pose.pubsub.bak",
+            ".x.pubsub",
+            "%",
+            "%.pubsub",
+            "%2.pubsub",
+            "%2f.pubsub",
+            "%61.pubsub",
+            "%FF.pubsub",
+            "%00.pubsub",
+            "%臂.pubsub",
+            "a/b.pubsub",
+        ] {
+            assert_eq!(channel_of(file), None, "{file}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::{Control, MappedRing, attach, hand_over, is_ring, take_place};
 use crate::error::{AttachError, RecvError, WaitError};
 use crate::events;
-use crate::header::{self, Record};
+use crate::header::{self, Pattern, Record};
+use crate::inspect;
 use crate::liveness::Place;
 use crate::message::ShmMessage;
 use crate::options::{Channel, Read, Start, SubscriberOptions};
@@ -599,6 +600,10 @@ impl<T: ShmMessage> Input<T> {
     pub fn publishers(&self) -> usize {
         if !self.owner.is_here() {
             return 0;
+        }
+        if self.is_retired() {
+            // Those that there are have another segment, where the next call goes.
+            return inspect::publishers(&self.channel, Pattern::PubSub);
         }
         let rings = self.seat.control.rings().load(Ordering::Acquire);
         let segment = &self.seat.segment;
