@@ -27,7 +27,7 @@ pub fn created(path: &Path, schema: &str) {
 
 /// A segment makes room for another of the same name.
 pub fn retired(path: &Path) {
-    event!(info, path = %path.display(), "channel replaced by a publisher of another type or geometry");
+    event!(info, path = %path.display(), "channel replaced by one of another type or geometry");
 }
 
 /// A segment has lost its name.

@@ -541,6 +541,7 @@ impl<T: ShmMessage> Input<T> {
         if !self.owner.is_here() {
             Err(WaitError::Forked { channel: channel() })
         } else if !self.seat.segment.is_locked() {
+            events::lock_lost(self.seat.segment.path());
             Err(WaitError::LockLost { channel: channel() })
         } else {
             Ok(())

@@ -89,12 +89,12 @@ impl Drop for RingPlace {
         // SAFETY: The writer is gone, or will not be used again: `Output` drops this first, and
         // its other fields do not touch the ring when they are dropped.
         let _ = unsafe { segment.mapping().protect_ring(self.number, Protection::Read) };
-        if !segment.is_locked() {
-            // The ring is free when the segment is dropped.
-            return;
+        // Without its descriptor the ring is ours until the segment is dropped.
+        if segment.is_locked() {
+            let record = segment.geometry().publisher_record(self.number);
+            segment.write_record(record, &Record::default());
+            Place::Publisher(self.number).leave(segment.file());
         }
-        segment.write_record(segment.geometry().publisher_record(self.number), &Record::default());
-        Place::Publisher(self.number).leave(segment.file());
         events::detached(segment.path(), "publisher", self.number);
     }
 }
@@ -312,6 +312,7 @@ impl<T: ShmMessage> Output<T> {
         if !self.owner.is_here() {
             Err(WaitError::Forked { channel: channel() })
         } else if !self.place.segment.is_locked() {
+            events::lock_lost(self.place.segment.path());
             Err(WaitError::LockLost { channel: channel() })
         } else {
             Ok(())
