@@ -514,6 +514,10 @@ impl<T: ShmMessage> Input<T> {
         if now < self.looked + LOOK_AROUND {
             return Ok(());
         }
+        if now > self.looked + 2 * LOOK_AROUND && self.alone_since.is_some() {
+            // It was busy elsewhere, and has not waited all the time.
+            self.alone_since = Some(now);
+        }
         self.looked = now;
         if !self.seat.segment.is_locked() {
             events::lock_lost(self.seat.segment.path());
