@@ -460,28 +460,35 @@ impl<T: ShmMessage> Subscriber<T> {
                 return Ok(Some(Sample::from(received)));
             }
             // Only says whether to look again: the message itself comes out above, in registers.
-            let waited = self.wait(&mut patience);
-            if waited == Waited::Ready {
-                continue;
+            if let Some(end) = self.wait(&mut patience) {
+                return end.map(|()| None);
             }
-            if waited != Waited::Interrupted {
-                self.input.look_around()?;
-            }
-            if waited == Waited::LookAgain {
-                continue;
-            }
-            self.input.forget_expected();
-            return match waited {
-                Waited::Interrupted => Err(RecvError::Interrupted),
-                _ => Ok(None),
-            };
         }
     }
 
-    /// Waits for news, or for a position to pass.
+    /// Waits until it is worth looking again, or says how the call ends without a message.
     #[cold]
-    fn wait(&mut self, patience: &mut Patience) -> Waited {
+    fn wait(&mut self, patience: &mut Patience) -> Option<Result<(), RecvError>> {
         self.input.expect();
+        let waited = self.wait_for_news(patience);
+        if waited == Waited::Ready {
+            return None;
+        }
+        if waited != Waited::Interrupted
+            && let Err(error) = self.input.look_around()
+        {
+            self.input.forget_expected();
+            return Some(Err(error));
+        }
+        match waited {
+            Waited::Ready | Waited::LookAgain => return None,
+            Waited::TimedOut | Waited::Interrupted => self.input.forget_expected(),
+        }
+        Some(if waited == Waited::TimedOut { Ok(()) } else { Err(RecvError::Interrupted) })
+    }
+
+    /// Waits for news, or for a position to pass.
+    fn wait_for_news(&self, patience: &mut Patience) -> Waited {
         let deadline = patience.deadline();
         if patience.is_futile() {
             if self.waiter.take_interrupt() {

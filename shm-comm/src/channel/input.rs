@@ -443,15 +443,19 @@ impl<T: ShmMessage> Input<T> {
         if self.new_rings() {
             self.adopt()?;
         }
-        if let Some(received) = self.look()? {
-            return Ok(Some(received));
-        }
-        if self.is_retired() { self.next_elsewhere() } else { Ok(None) }
+        let elsewhere = |input: &mut Self| {
+            if input.is_retired() { input.next_elsewhere() } else { Ok(None) }
+        };
+        self.look(elsewhere)
     }
 
-    /// One look at every source.
+    /// One look at every source; if there is nothing, `otherwise`. (What is found is returned from here,
+    /// and not looked at again: a copy in it would be moved.)
     #[inline(always)]
-    fn look(&mut self) -> Result<Option<Received<T>>, RecvError> {
+    fn look(
+        &mut self,
+        otherwise: impl FnOnce(&mut Self) -> Result<Option<Received<T>>, RecvError>,
+    ) -> Result<Option<Received<T>>, RecvError> {
         let cell = if self.copies { 0 } else { self.free_cell()? };
         for step in 0..self.sources.len() {
             let number = self.in_turn(step);
@@ -461,7 +465,7 @@ impl<T: ShmMessage> Input<T> {
                 return self.receive(number, found).map(Some);
             }
         }
-        Ok(None)
+        otherwise(self)
     }
 
     /// The segment is retired: reads what is left there, then goes where the channel is now.
@@ -472,11 +476,10 @@ impl<T: ShmMessage> Input<T> {
         if self.new_rings() {
             self.adopt()?;
         }
-        if let Some(received) = self.look()? {
-            return Ok(Some(received));
-        }
-        self.follow()?;
-        self.look()
+        self.look(|input| {
+            input.follow()?;
+            input.look(|_| Ok(None))
+        })
     }
 
     /// The newest message that is still there, see [`Subscriber::latest`](crate::Subscriber::latest).
