@@ -382,7 +382,7 @@ fn newcomer_and_the_stopped(
             send(&mut newcomer, LAST, watch);
             newcomer
         });
-        let fate = said.recv_timeout(Duration::from_millis(30)).unwrap_or(Fate::Waits);
+        let fate = said.recv_timeout(Duration::from_millis(20)).unwrap_or(Fate::Waits);
         if fate == Fate::IsIn {
             watch.time("hear", || survivor.gather(&mut heard, has(NEWCOMER, 1)));
         }

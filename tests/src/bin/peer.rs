@@ -293,7 +293,7 @@ fn replace(channel: &Channel, depth: u64) -> Result<()> {
     mark();
     let mut publisher = match Publisher::<Numbered>::new(channel.clone().depth(depth as u32)) {
         Ok(publisher) => publisher,
-        Err(AttachError::GeometryMismatch { .. }) => exit(REFUSED),
+        Err(error) if is_refused(&error) => exit(REFUSED),
         Err(error) => return Err(error.into()),
     };
     if depth % 2 == 1 && !publisher.wait_for_subscribers(1, Duration::from_secs(10))? {
@@ -329,29 +329,40 @@ fn follow(channel: &Channel, asleep: u64) -> Result<()> {
 /// Comes after its first mark as a subscriber that sets the depth, and makes the second when it has
 /// gone. If the depth is odd it makes one when it is there, and stays until the last message.
 fn choose(channel: &Channel, depth: u64) -> Result<()> {
-    let is_refused = |error: &AttachError| matches!(error, AttachError::GeometryMismatch { .. });
     mark();
     let mut subscriber = match Subscriber::<Numbered>::new(channel.clone().depth(depth as u32)) {
         Ok(subscriber) => subscriber,
         Err(error) if is_refused(&error) => exit(REFUSED),
         Err(error) => return Err(error.into()),
     };
-    let mut travels = Travels::default();
-    if depth % 2 == 1 {
+    let stays = depth % 2 == 1;
+    if stays {
         mark();
-    }
-    while depth % 2 == 1 {
-        match subscriber.recv_timeout(Duration::from_secs(20)) {
-            Ok(Some(sample)) if travels.enter(&sample)? == LAST => break,
-            Ok(Some(_)) => {}
-            Ok(None) => return Err("no message".into()),
-            Err(RecvError::Attach(error)) if is_refused(&error) => exit(REFUSED),
-            Err(error) => return Err(error.into()),
+        if !hears_the_last(&mut subscriber)? {
+            exit(REFUSED);
         }
     }
     drop(subscriber);
     mark();
     Ok(())
+}
+
+/// Receives until the last message; or until a publisher has another depth, then it says false.
+fn hears_the_last(subscriber: &mut Subscriber<Numbered>) -> Result<bool> {
+    let mut travels = Travels::default();
+    loop {
+        match subscriber.recv_timeout(Duration::from_secs(20)) {
+            Ok(Some(sample)) if travels.enter(&sample)? == LAST => return Ok(true),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err("no message".into()),
+            Err(RecvError::Attach(error)) if is_refused(&error) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_refused(error: &AttachError) -> bool {
+    matches!(error, AttachError::GeometryMismatch { .. })
 }
 
 /// Comes with the depth in the low half of the number, sends one message as the life in the high
@@ -372,7 +383,7 @@ fn rival(channel: &Channel, depth: u64) -> Result<()> {
         std::thread::sleep(Duration::from_micros(random(500)));
         let mut publisher = match Publisher::<Numbered>::new(&channel) {
             Ok(publisher) => publisher,
-            Err(AttachError::GeometryMismatch { .. }) => continue,
+            Err(error) if is_refused(&error) => continue,
             Err(error) => return Err(error.into()),
         };
         if random(2) == 0 {
