@@ -172,7 +172,7 @@ impl Ledger {
 /// Keeps account of what a subscriber gets from publishers that replace the channel.
 ///
 /// Each publisher has a *life*, a number of its own, and says it in every message. It never moves to
-/// another channel; so where the sequence starts over, its life must be a new one.
+/// another channel; so where the sequence of a ring starts over, its life must be a new one.
 #[derive(Clone, Debug, Default)]
 pub struct Travels {
     next: [Option<u64>; RINGS],
@@ -181,7 +181,7 @@ pub struct Travels {
     pub received: u64,
     /// Messages that were missed.
     pub missed: u64,
-    /// So often the channel was replaced by one on which there was something to hear.
+    /// So often the sequence of a ring has started over.
     pub moves: u64,
 }
 
@@ -211,7 +211,6 @@ impl Travels {
                 let next = self.next[ring];
                 return Err(format!("{life}: expected {next:?}, missed {missed}, got {sequence}"));
             }
-            self.next = [Some(0); RINGS];
             self.moves += 1;
         }
         self.next[ring] = Some(sequence + 1);

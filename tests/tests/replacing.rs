@@ -264,6 +264,52 @@ fn killed_while_it_finishes_what_a_dead_one_has_begun_it_harms_nobody() {
     report(format_args!("killed {kills} times after another; {}", watch.nobody_was_delayed()));
 }
 
+/// Several at a time, a system call of one and then a system call of another; some are killed.
+#[test]
+fn in_any_order_of_their_system_calls_those_who_replace_a_channel_harm_nobody() {
+    const ROUNDS: u32 = 200;
+    let base = Root::new();
+    let watch = Guard::over(&base);
+    let (mut refused, mut killed, mut steps) = (0, 0, 0_u64);
+    for _ in 0..ROUNDS {
+        let root = Root::within(base.path());
+        let survivor = survivor(&root, Habit::Sleeps, random(2) == 0, &watch);
+        let mut peers = Vec::new();
+        for life in 10..12 + random(2) {
+            let (role, depth) = [("replace", 16), ("replace", 32), ("replace", 64), ("choose", 16)]
+                [random(4) as usize];
+            let argument = if role == "replace" { life << 32 | depth } else { depth };
+            let Some(peer) = trace(&root, role, argument) else { return };
+            peers.push(peer);
+        }
+        while !peers.is_empty() {
+            let i = random(peers.len() as u64) as usize;
+            // Sometimes one of them goes on for a while.
+            let far = if random(20) == 0 { random(50) } else { 1 };
+            for _ in 0..far {
+                steps += 1;
+                match peers[i].run(Run::ToSystemCall) {
+                    Stop::There if random(1500) == 0 => killed += 1,
+                    Stop::There => continue,
+                    Stop::Mark => {}
+                    Stop::Ended(code) => {
+                        assert_eq!(code, REFUSED);
+                        refused += 1;
+                    }
+                }
+                peers.remove(i).kill();
+                break;
+            }
+        }
+        newcomers_meet(&root, survivor, [16, 32], &watch);
+    }
+    report(format_args!(
+        "{ROUNDS} rounds, {steps} beginnings and ends of system calls, {refused} refused, {killed} \
+         killed on the way; {}",
+        watch.nobody_was_delayed()
+    ));
+}
+
 /// A publisher replaces the channel while the peer waits. `stays`: it is still there after the kill.
 #[test]
 fn killed_at_any_system_call_of_following_it_harms_nobody() {

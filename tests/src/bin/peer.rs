@@ -287,11 +287,13 @@ fn step_live(channel: &Channel, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// Comes between its first mark and its second as a publisher of this depth, and sends a few messages.
-/// With an odd depth it waits for a subscriber.
-fn replace(channel: &Channel, depth: u64) -> Result<()> {
+/// Comes between its first mark and its second as a publisher with the depth in the low half of the
+/// number, and sends a few messages as the life in the high half, if there is one. With an odd depth
+/// it waits for a subscriber.
+fn replace(channel: &Channel, number: u64) -> Result<()> {
+    let (life, depth) = ((number >> 32).max(PEERS), number as u32);
     mark();
-    let mut publisher = match Publisher::<Numbered>::new(channel.clone().depth(depth as u32)) {
+    let mut publisher = match Publisher::<Numbered>::new(channel.clone().depth(depth)) {
         Ok(publisher) => publisher,
         Err(error) if is_refused(&error) => exit(REFUSED),
         Err(error) => return Err(error.into()),
@@ -301,7 +303,7 @@ fn replace(channel: &Channel, depth: u64) -> Result<()> {
     }
     for _ in 0..3 {
         let number = publisher.stats().published;
-        publisher.send(&Travels::message(PEERS, number))?;
+        publisher.send(&Travels::message(life, number))?;
     }
     drop(publisher);
     mark();
