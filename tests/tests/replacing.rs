@@ -2,7 +2,7 @@
 
 use shm_comm::{AttachError, Channel, Publisher, RecvError, Subscriber, SubscriberOptions, Wait};
 use shm_comm_tests::harness::{Guard, LAST, PEERS, Peer, REFUSED, Root, SOON, random, report};
-use shm_comm_tests::trace::{Run, Stop, Tracee};
+use shm_comm_tests::trace::{Run, Stop, Tracee, stay_on_this_processor};
 use shm_comm_tests::{Numbered, Travels, Watch};
 use std::io;
 use std::sync::mpsc;
@@ -204,6 +204,7 @@ const BEFORE: [(Habit, bool); 3] =
 fn killed_at_any_system_call_of_replacing_a_channel_it_harms_nobody() {
     let base = Root::new();
     let watch = Guard::over(&base);
+    stay_on_this_processor();
     let cases = [("replace", 16, BEFORE.as_slice()), ("choose", 16, &BEFORE[..2])];
     for (role, depth, before) in cases {
         let (mut kills, mut heard) = (0, 0);
@@ -234,6 +235,7 @@ fn killed_at_any_system_call_of_replacing_a_channel_it_harms_nobody() {
 fn killed_while_it_finishes_what_a_dead_one_has_begun_it_harms_nobody() {
     let base = Root::new();
     let watch = Guard::over(&base);
+    stay_on_this_processor();
     let mut kills = 0;
     for role in ["replace", "choose", "follow"] {
         for n in 0.. {
@@ -270,6 +272,7 @@ fn in_any_order_of_their_system_calls_those_who_replace_a_channel_harm_nobody() 
     const ROUNDS: u32 = 200;
     let base = Root::new();
     let watch = Guard::over(&base);
+    stay_on_this_processor();
     let (mut refused, mut killed, mut steps) = (0, 0, 0_u64);
     for _ in 0..ROUNDS {
         let root = Root::within(base.path());
@@ -315,6 +318,7 @@ fn in_any_order_of_their_system_calls_those_who_replace_a_channel_harm_nobody() 
 fn killed_at_any_system_call_of_following_it_harms_nobody() {
     let base = Root::new();
     let watch = Guard::over(&base);
+    stay_on_this_processor();
     let mut kills = 0;
     for (asleep, stays, together) in
         [(1, true, true), (1, false, true), (0, true, true), (0, false, true), (1, false, false)]
