@@ -185,19 +185,19 @@ fn newcomers_meet(root: &Root, survivor: Survivor, depths: [u32; 2], watch: &Wat
     others
 }
 
-/// Somebody who survives; perhaps a publisher of another depth was there before.
-fn survivor(root: &Root, habit: Habit, after_another: bool, watch: &Watch) -> Survivor {
+/// Somebody who survives; perhaps a publisher of this depth was there before.
+fn survivor(root: &Root, habit: Habit, earlier: Option<u32>, watch: &Watch) -> Survivor {
     let survivor = Survivor::start(plain(root), habit);
-    if after_another {
-        let mut earlier = publisher(plain(root).depth(8), watch);
+    if let Some(depth) = earlier {
+        let mut earlier = publisher(plain(root).depth(depth), watch);
         survivor.hear(send(&mut earlier, EARLIER, watch));
     }
     survivor
 }
 
 /// Who is there when a peer comes: how the survivor waits, and whether a publisher was there.
-const BEFORE: [(Habit, bool); 3] =
-    [(Habit::Sleeps, false), (Habit::Polls, false), (Habit::Sleeps, true)];
+const BEFORE: [(Habit, Option<u32>); 3] =
+    [(Habit::Sleeps, None), (Habit::Polls, None), (Habit::Sleeps, Some(8))];
 
 /// A publisher that replaces the channel, and a subscriber that does, by a depth nobody has chosen.
 #[test]
@@ -208,10 +208,10 @@ fn killed_at_any_system_call_of_replacing_a_channel_it_harms_nobody() {
     let cases = [("replace", 16, BEFORE.as_slice()), ("choose", 16, &BEFORE[..2])];
     for (role, depth, before) in cases {
         let (mut kills, mut heard) = (0, 0);
-        for (habit, after_another) in before {
+        for (habit, earlier) in before {
             for n in 0.. {
                 let root = Root::within(base.path());
-                let survivor = survivor(&root, *habit, *after_another, &watch);
+                let survivor = survivor(&root, *habit, *earlier, &watch);
                 let Some(mut peer) = trace(&root, role, depth) else { return };
                 let at_its_end = has_marked(&mut peer, n);
                 peer.kill();
@@ -240,7 +240,7 @@ fn killed_while_it_finishes_what_a_dead_one_has_begun_it_harms_nobody() {
     for role in ["replace", "choose", "follow"] {
         for n in 0.. {
             let root = Root::within(base.path());
-            let survivor = survivor(&root, Habit::Sleeps, false, &watch);
+            let survivor = survivor(&root, Habit::Sleeps, None, &watch);
             let Some(mut first) = trace(&root, "replace", 16) else { return };
             let follower = if role == "follow" { trace(&root, role, 0) } else { None };
             let at_its_end = has_marked(&mut first, n);
@@ -276,7 +276,7 @@ fn in_any_order_of_their_system_calls_those_who_replace_a_channel_harm_nobody() 
     let (mut refused, mut killed, mut steps) = (0, 0, 0_u64);
     for _ in 0..ROUNDS {
         let root = Root::within(base.path());
-        let survivor = survivor(&root, Habit::Sleeps, random(2) == 0, &watch);
+        let survivor = survivor(&root, Habit::Sleeps, [None, Some(16)][random(2) as usize], &watch);
         let mut peers = Vec::new();
         for life in 10..12 + random(2) {
             let (role, depth) = [("replace", 16), ("replace", 32), ("replace", 64), ("choose", 16)]
@@ -326,7 +326,7 @@ fn killed_at_any_system_call_of_following_it_harms_nobody() {
         for n in 0.. {
             let root = Root::within(base.path());
             // Otherwise the survivor comes after the kill, and the peer follows alone.
-            let early = together.then(|| survivor(&root, Habit::Sleeps, false, &watch));
+            let early = together.then(|| survivor(&root, Habit::Sleeps, None, &watch));
             let Some(mut peer) = trace(&root, "follow", asleep) else { return };
             let replace = || {
                 // The peer sleeps, or is on its way.
@@ -464,11 +464,21 @@ fn newcomer_and_the_stopped(
     fate
 }
 
-/// Stops a peer at every system call in turn. `None`: ptrace is not permitted. `replaced`: a publisher has replaced the channel, and gone, when it goes on.
+/// What has happened before a peer goes on to where it is stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Before {
+    Nothing,
+    /// A publisher of the depth that the peer has was there: the peer has nothing to replace.
+    SameDepth,
+    /// A publisher has replaced the channel, and gone.
+    Replaced,
+}
+
+/// Stops a peer at every system call in turn. `None`: ptrace is not permitted.
 fn stop_everywhere(
     base: &Root,
     (role, argument): (&str, u64),
-    replaced: bool,
+    before: Before,
     depth: u32,
     watch: &Guard,
 ) -> Option<()> {
@@ -476,9 +486,9 @@ fn stop_everywhere(
     for n in 0.. {
         let root = Root::within(base.path());
         let habit = if n % 2 == 0 { Habit::Sleeps } else { Habit::Polls };
-        let survivor = survivor(&root, habit, false, watch);
+        let survivor = survivor(&root, habit, (before == Before::SameDepth).then_some(17), watch);
         let mut peer = trace(&root, role, argument)?;
-        if replaced {
+        if before == Before::Replaced {
             let mut replaces = publisher(plain(&root).depth(16), watch);
             send(&mut replaces, REPLACES, watch);
         }
@@ -493,7 +503,7 @@ fn stop_everywhere(
         }
         if at_its_end {
             report(format_args!(
-                "{role}, and a newcomer with depth {depth}: stopped {} times, the newcomer was \
+                "{role}, {before:?}, and a newcomer with depth {depth}: stopped {} times, the newcomer was \
                  refused {refused} times and waited {waited} times; {}",
                 n + 1,
                 watch.nobody_was_delayed()
@@ -510,11 +520,16 @@ fn stop_everywhere(
 fn stopped_at_any_system_call_of_replacing_a_channel_it_does_not_split_it() {
     let base = Root::new();
     let watch = Guard::over(&base);
-    for role in ["replace", "choose"] {
-        for depth in [17, 32] {
-            if stop_everywhere(&base, (role, 17), false, depth, &watch).is_none() {
-                return;
-            }
+    let cases = [
+        ("replace", Before::Nothing, 17),
+        ("replace", Before::Nothing, 32),
+        ("replace", Before::SameDepth, 32),
+        ("choose", Before::Nothing, 17),
+        ("choose", Before::Nothing, 32),
+    ];
+    for (role, before, depth) in cases {
+        if stop_everywhere(&base, (role, 17), before, depth, &watch).is_none() {
+            return;
         }
     }
 }
@@ -524,7 +539,7 @@ fn stopped_at_any_system_call_of_following_it_does_not_split_the_channel() {
     let base = Root::new();
     let watch = Guard::over(&base);
     for depth in [16, 32] {
-        if stop_everywhere(&base, ("follow", 0), true, depth, &watch).is_none() {
+        if stop_everywhere(&base, ("follow", 0), Before::Replaced, depth, &watch).is_none() {
             return;
         }
     }
