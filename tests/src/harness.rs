@@ -63,6 +63,13 @@ pub fn small(root: &Path) -> Channel {
     Channel::new("small").root(root).depth(8).max_publishers(2).max_subscribers(4)
 }
 
+/// The life of a peer that replaces a channel, see [`Travels`](crate::Travels).
+pub const PEERS: u64 = 1;
+/// The life of the publisher whose message ends those who hear it.
+pub const LAST: u64 = u32::MAX as u64;
+/// A peer ends with this code if the channel has another depth than its own.
+pub const REFUSED: i32 = 4;
+
 /// The command that starts a peer. `program` is `CARGO_BIN_EXE_peer`, which only tests know.
 pub fn peer(program: &str, root: &Root, channel: &str, role: &str, argument: u64) -> Command {
     let mut command = Command::new(program);

@@ -5,7 +5,7 @@ pub mod isolation;
 pub mod trace;
 
 use shm_comm::{RecvError, Sample, ShmMessage, Subscriber};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -166,6 +166,58 @@ impl Ledger {
             }
         }
         held.iter().try_for_each(|sample| sample.check())
+    }
+}
+
+/// Keeps account of what a subscriber gets from publishers that replace the channel.
+///
+/// Each publisher has a *life*, a number of its own, and says it in every message. It never moves to
+/// another channel; so where the sequence of a ring starts over, its life must be a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Travels {
+    next: [Option<u64>; RINGS],
+    lives: HashSet<u64>,
+    /// Messages that were received.
+    pub received: u64,
+    /// Messages that were missed.
+    pub missed: u64,
+    /// So often the sequence of a ring has started over.
+    pub moves: u64,
+}
+
+impl Travels {
+    /// Of a subscriber that was there before every publisher: nothing may be lost without notice.
+    pub fn from_the_start() -> Travels {
+        Travels { next: [Some(0); RINGS], ..Travels::default() }
+    }
+
+    /// The message of this sequence, of the publisher with this life.
+    pub fn message(life: u64, sequence: u64) -> Numbered {
+        Numbered::new(life << 32 | sequence)
+    }
+
+    /// Accounts for one message, and says whose it is; or says what is wrong with it.
+    pub fn enter(&mut self, sample: &Sample<Numbered>) -> Result<u64, String> {
+        sample.check()?;
+        let (life, number) = (sample.number >> 32, sample.number & u64::from(u32::MAX));
+        let (sequence, missed) = (sample.sequence(), sample.missed());
+        if number != sequence {
+            return Err(format!("message {number} of {life} has sequence {sequence}"));
+        }
+        let ring = sample.publisher().ring as usize;
+        let first = sequence.checked_sub(missed).ok_or("more is missed than was sent")?;
+        if self.next[ring].is_some_and(|next| next != first) {
+            if first != 0 || self.lives.contains(&life) {
+                let next = self.next[ring];
+                return Err(format!("{life}: expected {next:?}, missed {missed}, got {sequence}"));
+            }
+            self.moves += 1;
+        }
+        self.next[ring] = Some(sequence + 1);
+        self.lives.insert(life);
+        self.received += 1;
+        self.missed += missed;
+        Ok(life)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The other process of a test: `peer ROLE ROOT [ARGUMENT]`. Ends with 0, is killed, or says on
 //! stderr what is wrong and ends with 3. Ends when its parent does.
 
-use shm_comm::{Channel, Publisher, Sample, Subscriber, SubscriberOptions, Wait};
-use shm_comm_tests::harness::{random, small};
+use shm_comm::{AttachError, Channel, Publisher, RecvError, Sample, Subscriber};
+use shm_comm::{SubscriberOptions, Wait};
+use shm_comm_tests::harness::{LAST, PEERS, REFUSED, random, small};
 use shm_comm_tests::trace::mark;
-use shm_comm_tests::{Big, Ledger, Message, Numbered, Watch};
+use shm_comm_tests::{Big, Ledger, Message, Numbered, Travels, Watch};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +40,12 @@ fn main() -> ExitCode {
         "flood-in-steps" => flood_in_steps(&small),
         "subscribe-in-steps" => subscribe_in_steps(&small),
         "step-live" => step_live(&small, number),
+        "replace" => replace(&channel, number),
+        "follow" => follow(&channel, number),
+        "choose" => choose(&channel, number),
+        "send-one" => send_one(&channel, number),
+        "rival" => rival(&channel, number),
+        "travel" => travel(&channel, number),
         "publish-without-system-calls" => publish_without_system_calls(&channel, number),
         _ => Err(format!("no role {role}").into()),
     };
@@ -278,6 +285,129 @@ fn step_live(channel: &Channel, number: u64) -> Result<()> {
     drop((publisher, subscriber));
     mark();
     Ok(())
+}
+
+/// Comes between its first mark and its second as a publisher with the depth in the low half of the
+/// number, and sends a few messages as the life in the high half, if there is one. With an odd depth
+/// it waits for a subscriber.
+fn replace(channel: &Channel, number: u64) -> Result<()> {
+    let (life, depth) = ((number >> 32).max(PEERS), number as u32);
+    mark();
+    let mut publisher = match Publisher::<Numbered>::new(channel.clone().depth(depth)) {
+        Ok(publisher) => publisher,
+        Err(error) if is_refused(&error) => exit(REFUSED),
+        Err(error) => return Err(error.into()),
+    };
+    if depth % 2 == 1 && !publisher.wait_for_subscribers(1, Duration::from_secs(10))? {
+        return Err("nobody hears it".into());
+    }
+    for _ in 0..3 {
+        let number = publisher.stats().published;
+        publisher.send(&Travels::message(life, number))?;
+    }
+    drop(publisher);
+    mark();
+    Ok(())
+}
+
+/// Waits from its first mark on, and makes the second when it has got something. Ends with the last
+/// message.
+fn follow(channel: &Channel, asleep: u64) -> Result<()> {
+    let wait = if asleep == 1 { Wait::Sleep } else { Wait::Spin };
+    let options = SubscriberOptions::new().wait(wait);
+    let mut subscriber = Subscriber::<Numbered>::with(channel, options)?;
+    let mut travels = Travels::default();
+    mark();
+    let sample = subscriber.recv_timeout(Duration::from_secs(20))?.ok_or("no message")?;
+    let mut life = travels.enter(&sample)?;
+    drop(sample);
+    mark();
+    while life != LAST {
+        life = travels.enter(&subscriber.recv()?)?;
+    }
+    Ok(())
+}
+
+/// Comes after its first mark as a subscriber that sets the depth, and makes the second when it has
+/// gone. If the depth is odd it makes one when it is there, and stays until the last message.
+fn choose(channel: &Channel, depth: u64) -> Result<()> {
+    mark();
+    let mut subscriber = match Subscriber::<Numbered>::new(channel.clone().depth(depth as u32)) {
+        Ok(subscriber) => subscriber,
+        Err(error) if is_refused(&error) => exit(REFUSED),
+        Err(error) => return Err(error.into()),
+    };
+    let stays = depth % 2 == 1;
+    if stays {
+        mark();
+        if !hears_the_last(&mut subscriber)? {
+            exit(REFUSED);
+        }
+    }
+    drop(subscriber);
+    mark();
+    Ok(())
+}
+
+/// Receives until the last message; or until a publisher has another depth, then it says false.
+fn hears_the_last(subscriber: &mut Subscriber<Numbered>) -> Result<bool> {
+    let mut travels = Travels::default();
+    loop {
+        match subscriber.recv_timeout(Duration::from_secs(20)) {
+            Ok(Some(sample)) if travels.enter(&sample)? == LAST => return Ok(true),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err("no message".into()),
+            Err(RecvError::Attach(error)) if is_refused(&error) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_refused(error: &AttachError) -> bool {
+    matches!(error, AttachError::GeometryMismatch { .. })
+}
+
+/// Comes with the depth in the low half of the number, sends one message as the life in the high
+/// half, and goes.
+fn send_one(channel: &Channel, number: u64) -> Result<()> {
+    let (life, depth) = (number >> 32, number as u32);
+    let mut publisher = Publisher::<Numbered>::new(channel.clone().depth(depth))?;
+    let number = publisher.stats().published;
+    publisher.send(&Travels::message(life, number))?;
+    Ok(())
+}
+
+/// Comes with this depth, again and again, unless another publisher has its own; sends, and goes.
+fn rival(channel: &Channel, depth: u64) -> Result<()> {
+    let channel = channel.clone().depth(depth as u32);
+    // A life for each time, of which this process has a thousand.
+    for life in u64::from(std::process::id()) << 10.. {
+        std::thread::sleep(Duration::from_micros(random(500)));
+        let mut publisher = match Publisher::<Numbered>::new(&channel) {
+            Ok(publisher) => publisher,
+            Err(error) if is_refused(&error) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if random(2) == 0 {
+            publisher.wait_for_subscribers(1, Duration::from_millis(random(20)))?;
+        }
+        for _ in 0..random(100) {
+            let number = publisher.stats().published;
+            publisher.send(&Travels::message(life, number))?;
+        }
+    }
+    Ok(())
+}
+
+/// Receives and checks, wherever the channel is, until killed.
+fn travel(channel: &Channel, asleep: u64) -> Result<()> {
+    let wait = if asleep == 1 { Wait::Sleep } else { Wait::default() };
+    let options = SubscriberOptions::new().wait(wait);
+    let mut subscriber = Subscriber::<Numbered>::with(channel, options)?;
+    let mut travels = Travels::default();
+    loop {
+        travels.enter(&subscriber.recv()?)?;
+    }
 }
 
 /// Publishes with every system call but the end of the process forbidden: one, and it is killed.
