@@ -17,29 +17,33 @@
 //!
 //! Schema and geometry are the publishers'. They hold the *publishers* byte shared as well. One that
 //! finds a segment of another schema or geometry, and gets that byte exclusively, knows that no
-//! publisher is attached: it marks the segment as retired, takes its name away and makes a new one.
+//! publisher is attached: it marks the segment as retired, sets it aside and makes a new one.
 //! Subscribers see the mark, read what is left and open the name again. A subscriber may do the same
 //! for an option which it sets and nobody has chosen.
 //!
 //! A publisher may be gone before the subscribers of the segment that it has retired have seen the
-//! mark. So that they find what it has published, it leaves the new segment behind then, and they
-//! enter it though nobody is attached.
+//! mark. So that they find what it has published, a retired segment is not unlinked but renamed, and
+//! unlinked by the last who leaves it. While somebody listens there, whoever leaves the segment of the
+//! proper name last leaves it behind, and whoever finds it so enters it, though nobody is attached.
+//! There is one name to set a segment aside: if somebody listens to an older one still, the next is
+//! unlinked at once.
 //!
 //! # Crash safety
 //!
 //! Killed before the link: the kernel frees the nameless file. Killed after it: the lock goes with
 //! the process, and the next one to come finds a stale segment and replaces it. Killed between the
-//! mark and the unlink: the next one to come takes the name away.
+//! mark and the renaming: the next one to come does that. A segment that is set aside and that nobody
+//! listens to any more is unlinked by whoever looks for it.
 //!
 //! Every unlink is by somebody who holds a byte exclusively without which nobody else unlinks that
 //! file (a retirer keeps the lifecycle byte, too), so that it never hits a newer file of that name.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zerocopy::{FromBytes, IntoBytes};
@@ -52,7 +56,7 @@ use crate::mapping::Mapping;
 use crate::options::{Access, Channel};
 use crate::os::{self, Lock};
 use crate::process::{Descriptor, LockFile, Owner};
-use crate::schema::Schema;
+use crate::schema::{Schema, fnv1a};
 
 /// How long to try while others come and go.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -132,11 +136,6 @@ impl Segment {
         self.member.file.is_intact()
     }
 
-    /// Lets go of the segment before this one once nobody listens there. To be called now and then.
-    pub fn settle(&self) {
-        self.member.is_awaited();
-    }
-
     /// Makes the memory of a ring real.
     pub fn allocate_ring(&self, ring: u32) -> Result<(), AttachError> {
         let (offset, len) = (self.geometry().ring_offset(ring), self.geometry().ring_stride);
@@ -180,27 +179,8 @@ pub fn read_record(file: &File, offset: u64) -> Record {
 /// Somebody who holds the lifecycle byte. Dropped: leaves, and removes the file if nobody else does.
 #[derive(Debug)]
 struct Member {
-    file: Arc<LockFile>,
+    file: LockFile,
     door: Arc<Door>,
-    /// The segment that this one has replaced, as long as somebody listens there. Its memory stays
-    /// for as long, too.
-    predecessor: Mutex<Option<Arc<LockFile>>>,
-}
-
-impl Member {
-    fn new(file: Arc<LockFile>, door: &Arc<Door>, predecessor: Option<Arc<LockFile>>) -> Member {
-        Member { file, door: door.clone(), predecessor: Mutex::new(predecessor) }
-    }
-
-    /// Whether there are subscribers of the segment before this one who will come.
-    fn is_awaited(&self) -> bool {
-        let mut predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner);
-        let listens = |old: &Arc<LockFile>| liveness::anyone_listens(old.file()).unwrap_or(false);
-        if !predecessor.as_ref().is_some_and(listens) {
-            *predecessor = None;
-        }
-        predecessor.is_some()
-    }
 }
 
 impl Drop for Member {
@@ -210,18 +190,19 @@ impl Drop for Member {
         if !self.file.is_intact() {
             return;
         }
-        let file = self.file.file();
+        let (file, door) = (self.file.file(), &self.door);
         // What fails here leaves a file behind, which the next to come replaces.
         let _ = os::lock(file, liveness::PUBLISHERS, Lock::None);
         let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
-        if let Ok(true) = os::lock(file, liveness::LIFECYCLE, Lock::Exclusive)
-            && !self.is_awaited()
-            && let Ok(false) = self.door.unlink(file)
-        {
-            // This one was replaced, and there is nobody any more who could be awaited there.
-            let _ = self.door.remove_if_stale();
+        if !os::lock(file, liveness::LIFECYCLE, Lock::Exclusive).unwrap_or(false) {
+            return;
         }
-        let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
+        let _ = match door.bears(file, &door.name) {
+            Ok(true) if door.is_awaited() => Ok(false),
+            Ok(true) => door.unlink(file).map_err(door.os("remove")),
+            // This one was replaced. Whoever has followed has left, too.
+            _ => door.unlink_aside(file).map_err(door.os("remove")).and(door.remove_if_stale()),
+        };
     }
 }
 
@@ -230,6 +211,8 @@ impl Drop for Member {
 pub struct Door {
     folder: Descriptor,
     name: CString,
+    /// The name of a segment that is retired, as long as somebody listens there.
+    aside: CString,
     path: PathBuf,
     access: Access,
 }
@@ -241,12 +224,17 @@ impl Door {
         let root = root(channel.root.as_deref(), channel.access);
         let folder = open_root(&root, channel.access, make)?;
         let path = root.join(&file_name);
-        let name = CString::new(file_name).map_err(|error| AttachError::Os {
-            action: "name",
-            path: path.clone(),
-            source: error.into(),
-        })?;
-        Ok(Door { folder, name, path, access: channel.access })
+        let c_string = |name| {
+            CString::new(name).map_err(|error| AttachError::Os {
+                action: "name",
+                path: path.clone(),
+                source: error.into(),
+            })
+        };
+        // No channel's: their names do not begin with a dot.
+        let aside = c_string(format!(".{:016x}.retired", fnv1a(file_name.as_bytes())))?;
+        let name = c_string(file_name)?;
+        Ok(Door { folder, name, aside, path, access: channel.access })
     }
 
     /// The same for somebody who makes nothing. `None`: there is no such folder.
@@ -365,12 +353,13 @@ impl Door {
             })
     }
 
-    /// Removes a segment to which nobody is attached, and says whether there was one.
+    /// Removes a segment to which nobody is attached or will come, and says whether there was one.
     fn remove_if_stale(&self) -> Result<bool, AttachError> {
         let Some(file) = self.open()? else { return Ok(false) };
         self.trust(file.file())?;
         let lock = os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive);
-        if lock.map_err(self.os("lock"))? { self.remove_stale(&file) } else { Ok(false) }
+        let is_stale = lock.map_err(self.os("lock"))? && !self.is_awaited();
+        if is_stale { self.remove_stale(&file) } else { Ok(false) }
     }
 
     /// Removes a segment whose lifecycle byte is held exclusively. `false`: it was not there any more.
@@ -384,16 +373,58 @@ impl Door {
         self.unlink(file.file()).map_err(self.os("remove"))
     }
 
+    /// Whether a name of the folder is this file's.
+    fn bears(&self, file: &File, name: &CStr) -> io::Result<bool> {
+        os::is_named(file, self.folder.file(), name)
+    }
+
+    /// The same for who is about to change that: the descriptor of the folder may have become another
+    /// one's.
+    fn may_change(&self, file: &File, name: &CStr) -> io::Result<bool> {
+        Ok(self.bears(file, name)? && self.folder.is_intact())
+    }
+
     /// Takes the name away, if it is this file's. The caller has excluded everybody else who would.
     fn unlink(&self, file: &File) -> io::Result<bool> {
-        let folder = self.folder.file();
-        // The descriptor of the folder may have become another one's.
-        let named = os::is_named(file, folder, &self.name)? && self.folder.is_intact();
+        let named = self.may_change(file, &self.name)?;
         if named {
-            os::unlink(folder, &self.name)?;
+            os::unlink(self.folder.file(), &self.name)?;
             events::removed(&self.path);
         }
         Ok(named)
+    }
+
+    /// Takes the name away from a segment that is retired. The caller has excluded everybody else who
+    /// would.
+    fn set_aside(&self, file: &File) -> io::Result<()> {
+        let folder = self.folder.file();
+        let awaits = liveness::anyone_listens(file)? && !self.is_awaited();
+        if awaits && self.may_change(file, &self.name)? {
+            os::rename(folder, &self.name, &self.aside)?;
+            events::removed(&self.path);
+        } else {
+            self.unlink(file)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are subscribers of a segment before the current one, who will come.
+    fn is_awaited(&self) -> bool {
+        let open = || os::open_file_to_read(self.folder.file(), &self.aside);
+        let Ok(file) = Descriptor::open(open) else { return false };
+        let awaited = liveness::anyone_listens(file.file()).unwrap_or(false);
+        if !awaited {
+            let _ = self.unlink_aside(file.file());
+        }
+        awaited
+    }
+
+    /// Removes a segment that was set aside, if it is this one.
+    fn unlink_aside(&self, file: &File) -> io::Result<()> {
+        if file.metadata()?.is_file() && self.may_change(file, &self.aside)? {
+            os::unlink(self.folder.file(), &self.aside)?;
+        }
+        Ok(())
     }
 }
 
@@ -429,45 +460,39 @@ enum Entered {
     Segment(Segment),
     /// It was stale, or somebody else was first, or is removing it. Start over.
     NotYet,
-    /// It was retired by us. Make the next.
-    Retired(Arc<LockFile>),
+    /// It was retired by us. Make the next, and at once.
+    Retired,
 }
 
 impl Wanted<'_> {
     /// Opens or makes the segment and holds its lifecycle byte.
     fn enter(&self) -> Result<Segment, AttachError> {
-        let start = Instant::now();
+        let patience = if self.role == Role::Follower { FOLLOWERS_PATIENCE } else { PATIENCE };
+        // Of our own pauses, not by the clock: we may have been stopped ourselves.
+        let mut waited = Duration::ZERO;
         let mut pause = Duration::from_micros(1);
-        let mut predecessor = None;
         loop {
             let entered = match self.door.open()? {
                 Some(file) => self.enter_existing(file)?,
-                None if self.role == Role::Follower && start.elapsed() < HEAD_START => {
-                    Entered::NotYet
-                }
-                None => self.make(predecessor.clone())?,
+                None if self.role == Role::Follower && waited < HEAD_START => Entered::NotYet,
+                None => self.make()?,
             };
             match entered {
                 Entered::Segment(segment) => return Ok(segment),
-                Entered::Retired(old) => {
-                    predecessor = Some(old);
-                    continue;
-                }
-                Entered::NotYet => {}
+                Entered::Retired => {}
+                Entered::NotYet => std::thread::sleep(pause),
             }
-            let patience = if self.role == Role::Follower { FOLLOWERS_PATIENCE } else { PATIENCE };
-            if start.elapsed() > patience {
+            waited += pause;
+            pause = (pause * 2).min(Duration::from_millis(1));
+            if waited > patience {
                 return Err(AttachError::Busy { path: self.door.path.clone(), waited: patience });
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(1));
         }
     }
 
     fn enter_existing(&self, file: LockFile) -> Result<Entered, AttachError> {
         let door = &self.door;
         door.trust(file.file())?;
-        let file = Arc::new(file);
         let lock = |file: &LockFile, byte, lock| {
             os::lock(file.file(), byte, lock).map_err(door.os("lock"))
         };
@@ -479,10 +504,9 @@ impl Wanted<'_> {
             return Ok(Entered::NotYet);
         }
         // From here on somebody may have found that he is not the last because of us.
-        let member = Member::new(file, door, None);
-        let is_named = |file: &LockFile| {
-            os::is_named(file.file(), door.folder.file(), &door.name).map_err(door.os("inspect"))
-        };
+        let member = Member { file, door: door.clone() };
+        let is_named =
+            |file: &LockFile| door.bears(file.file(), &door.name).map_err(door.os("inspect"));
         if !is_named(&member.file)? {
             return Ok(Entered::NotYet);
         }
@@ -490,7 +514,7 @@ impl Wanted<'_> {
         if is_retired(member.file.file(), &found.geometry) {
             // Whoever has retired it died before he took the name away.
             if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
-                door.unlink(member.file.file()).map_err(door.os("remove"))?;
+                door.set_aside(member.file.file()).map_err(door.os("set aside"))?;
             }
             return Ok(Entered::NotYet);
         }
@@ -516,8 +540,8 @@ impl Wanted<'_> {
                         let mapping = self.mapping(&member.file, &found.geometry)?;
                         (self.retire)(&mapping);
                         events::retired(&door.path);
-                        door.unlink(member.file.file()).map_err(door.os("remove"))?;
-                        return Ok(Entered::Retired(member.file.clone()));
+                        door.set_aside(member.file.file()).map_err(door.os("set aside"))?;
+                        return Ok(Entered::Retired);
                     }
                     return Ok(Entered::NotYet);
                 }
@@ -533,15 +557,15 @@ impl Wanted<'_> {
         }
     }
 
-    /// A subscriber of the segment before this one may enter it though nobody is attached.
+    /// Whether it was left behind for subscribers of the segment before this one.
     fn may_enter_stale(&self, file: &LockFile) -> bool {
-        self.role == Role::Follower
+        (self.role == Role::Follower || self.door.is_awaited())
             && self.door.describe(file.file()).is_ok_and(|found| {
                 self.agree(&found).is_ok() && !is_retired(file.file(), &found.geometry)
             })
     }
 
-    fn make(&self, predecessor: Option<Arc<LockFile>>) -> Result<Entered, AttachError> {
+    fn make(&self) -> Result<Entered, AttachError> {
         let (door, name) = (&self.door, &self.channel.name);
         if self.text.len() > header::MAX_TEXT {
             return Err(AttachError::SchemaTooLong {
@@ -580,7 +604,7 @@ impl Wanted<'_> {
             Err(error) => return Err(no_room("name", file.file())(error)),
         }
         events::created(&door.path, self.text);
-        let member = Member::new(Arc::new(file), door, predecessor);
+        let member = Member { file, door: door.clone() };
         self.mapped(member, &geometry)
     }
 

@@ -89,6 +89,60 @@ fn a_subscriber_that_stays_follows_publishers_of_other_depths_though_they_do_not
 }
 
 #[test]
+fn what_somebody_sends_and_leaves_waits_for_everybody_who_is_to_hear_it() {
+    // However often it was replaced before.
+    for depths in [[16].as_slice(), &[16, 32]] {
+        let root = Root::new();
+        let (mut first, mut second) = (numbers(root.channel()), numbers(root.channel()));
+        for depth in depths {
+            Publisher::<u64>::new(root.channel().depth(*depth)).unwrap().send(&7).unwrap();
+            assert_eq!(recv(&mut first), 7);
+        }
+        drop(first);
+        assert_eq!(recv(&mut second), 7);
+        assert_eq!(root.files(), 1);
+    }
+}
+
+#[test]
+fn what_somebody_sends_and_leaves_is_not_lost_to_those_who_come_and_go_in_between() {
+    let root = Root::new();
+    let depth = |depth| root.channel().depth(depth);
+    let send = |channel: Channel, number: u64| {
+        Publisher::<u64>::new(channel).unwrap().send(&number).unwrap();
+    };
+    for between in 0..4 {
+        let mut subscriber = numbers(root.channel());
+        send(depth(16), 1);
+        let expected: &[u64] = match between {
+            0 => {
+                send(depth(16), 2);
+                &[1, 2]
+            }
+            1 => {
+                send(root.channel(), 2);
+                &[1, 2]
+            }
+            2 => {
+                drop(numbers(root.channel()));
+                assert!(!root.channel().remove_stale().unwrap());
+                &[1]
+            }
+            // Only one segment has the name.
+            _ => {
+                send(depth(32), 2);
+                &[2]
+            }
+        };
+        for number in expected {
+            assert_eq!(recv(&mut subscriber), *number, "{between}");
+        }
+        drop(subscriber);
+        assert_eq!(root.files(), 0, "{between}");
+    }
+}
+
+#[test]
 fn a_blocked_subscriber_hears_the_publisher_that_replaces_the_channel() {
     for wait in [Wait::Spin, Wait::Sleep, Wait::default()] {
         let root = Root::new();

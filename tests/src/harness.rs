@@ -55,6 +55,13 @@ impl Root {
     pub fn files(&self) -> Vec<PathBuf> {
         std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
+
+    /// Those among them that bear the name of a channel. A segment that was replaced bears another
+    /// until everybody has followed.
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "pubsub");
+        self.files().into_iter().filter(is_segment).collect()
+    }
 }
 
 /// The channel of the tests that look at every step: a ring of 32 slots goes round soon, and there

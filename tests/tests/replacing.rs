@@ -157,14 +157,14 @@ fn wait_for_subscribers(publisher: &mut Publisher<Numbered>, count: usize, watch
 /// Whoever comes now can use the channel: with each of these depths in turn. The survivor follows,
 /// and hears all. Then everybody leaves, and nothing is left. Says how much else the survivor has heard.
 fn newcomers_meet(root: &Root, survivor: Survivor, depths: [u32; 2], watch: &Watch) -> usize {
-    assert!(root.files().len() <= 1, "{:?}", root.files());
+    assert!(root.segments().len() <= 1, "{:?}", root.files());
     let mut others = 0;
     let mut last = None;
     for (depth, life) in depths.into_iter().zip(NEWCOMER..) {
         drop(last);
         let mut newcomer = publisher(plain(root).depth(depth), watch);
         wait_for_subscribers(&mut newcomer, 1, watch);
-        assert_eq!(root.files().len(), 1, "{:?}", root.files());
+        assert_eq!(root.segments().len(), 1, "{:?}", root.files());
         for _ in 0..4 {
             let message = send(&mut newcomer, life, watch);
             others += watch.time("hear", || survivor.hear(message)).len();
@@ -454,7 +454,7 @@ fn newcomer_and_the_stopped(
         (fate, code, newcomer.join().unwrap())
     });
     assert!(code == 0 || (may_be_refused && code == REFUSED), "it ends with {code}");
-    assert_eq!(root.files().len(), 1, "{:?}", root.files());
+    assert_eq!(root.segments().len(), 1, "{:?}", root.files());
     survivor.gather(&mut heard, has(LAST, 1));
     assert!(has(NEWCOMER, 1)(&heard), "{heard:?}");
     let (subscriber, travels) = survivor.end();
@@ -610,7 +610,7 @@ fn killed_at_random_while_publishers_replace_each_other_they_harm_nobody() {
     // The one who comes last meets everybody who is alive.
     let mut last = publisher(plain(&root).depth(32), &watch);
     wait_for_subscribers(&mut last, survivors.len(), &watch);
-    assert_eq!(root.files().len(), 1, "{:?}", root.files());
+    assert_eq!(root.segments().len(), 1, "{:?}", root.files());
     let mut moves = Vec::new();
     for _ in 0..10 {
         let message = send(&mut last, NEWCOMER, &watch);
@@ -651,7 +651,7 @@ fn send_one_each(habit: Habit, waits_until_heard: bool, watch: &Watch) -> (u64, 
     let time = start.elapsed();
     let mut last = publisher(plain(&root).depth(32), watch);
     wait_for_subscribers(&mut last, 1, watch);
-    assert_eq!(root.files().len(), 1, "{:?}", root.files());
+    assert_eq!(root.segments().len(), 1, "{:?}", root.files());
     send(&mut last, LAST, watch);
     let (subscriber, travels) = survivor.end();
     assert_eq!(travels.missed, 0);

@@ -253,7 +253,7 @@ impl<T: ShmMessage> Output<T> {
         self.writer.publish(&self.ring, claim);
         self.sent += 1;
         if self.ring.control.sleepers().load_after() != 0 {
-            self.wake();
+            self.ring.control.wake();
         }
         // Only now, when the message is on its way.
         self.writer.prepare(&self.ring);
@@ -264,16 +264,9 @@ impl<T: ShmMessage> Output<T> {
     }
 
     #[cold]
-    fn wake(&self) {
-        self.ring.control.wake();
-        self.place.segment.settle();
-    }
-
-    #[cold]
     fn reap_suspects(&mut self, suspects: u64) {
         let suspects = self.suspicion.due(suspects);
         if suspects != 0 {
-            self.place.segment.settle();
             self.ring.control.reap(&self.place.segment, suspects);
         }
     }
@@ -299,7 +292,6 @@ impl<T: ShmMessage> Output<T> {
         if !self.owner.is_here() {
             return 0;
         }
-        self.place.segment.settle();
         let registered = self.ring.control.registered().load(Ordering::Acquire);
         let file = self.place.segment.file();
         let alive = |id: &u32| Place::Listening(*id).is_taken(file).unwrap_or(false);

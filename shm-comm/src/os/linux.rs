@@ -157,6 +157,14 @@ pub fn link(file: &File, folder: &File, name: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a file another name of the same folder, and takes that from whatever had it.
+pub fn rename(folder: &File, from: &CStr, to: &CStr) -> io::Result<()> {
+    let folder = folder.as_raw_fd();
+    // SAFETY: Both names are C strings, the folder is open.
+    check(unsafe { libc::renameat(folder, from.as_ptr(), folder, to.as_ptr()) })?;
+    Ok(())
+}
+
 /// Takes the name away; who has the file open or mapped keeps it.
 pub fn unlink(folder: &File, name: &CStr) -> io::Result<()> {
     // SAFETY: The name is a C string, the folder is open.
