@@ -156,6 +156,10 @@ impl Control {
     fn reap(&self, segment: &Segment, suspects: u64) {
         for id in self.subscribers_in(suspects) {
             let place = Place::Subscriber(id);
+            if !segment.is_locked() {
+                events::lock_lost(segment.path());
+                return;
+            }
             if let Ok(true) = place.take(segment.file()) {
                 if !segment.is_locked() {
                     // It was perhaps another file that said so.
@@ -260,7 +264,7 @@ impl MappedRing {
     /// The ring's pages are allocated.
     fn of(segment: &Segment, control: &Control, number: u32) -> io::Result<MappedRing> {
         let geometry = segment.geometry();
-        let start = control.mapping.ring(number, segment.file())?;
+        let start = control.mapping.ring(number)?;
         // SAFETY: The checked geometry has `slots` slots in a ring, all of which is mapped.
         let first_slot = unsafe { start.add(geometry.slots_offset() as usize) };
         Ok(MappedRing {

@@ -4,18 +4,17 @@
 //! until [`Mapping::protect_ring`]. A ring that nobody has allocated is never mapped: reading a hole
 //! of a full tmpfs is a SIGBUS, and `mlockall` would make it real.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::any::Any;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::header::Geometry;
-use crate::os::{self, FileId, Protection};
-use crate::process::{self, LockFile, Owner};
+use crate::os::{self, Protection};
+use crate::process::{self, Descriptor, LockFile, Owner};
 
 /// The memory of a segment.
 #[derive(Debug)]
@@ -24,60 +23,48 @@ pub struct Mapping {
     control: ManuallyDrop<MmapRaw>,
     rings: ManuallyDrop<Box<[OnceLock<MmapRaw>]>>,
     geometry: Geometry,
-    file: FileId,
-    owner: Owner,
-}
-
-/// Locked within `process::without_fork` only, so that it is never locked in a forked child.
-static MAPPINGS: LazyLock<Mutex<HashMap<FileId, Weak<Mapping>>>> = LazyLock::new(Mutex::default);
-
-fn mappings() -> MutexGuard<'static, HashMap<FileId, Weak<Mapping>>> {
-    MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The file, opened for this: a mapping keeps the locks of the open file that it was made of.
+    file: Descriptor,
 }
 
 impl Mapping {
     /// `None`: it is mapped, and was by another geometry, so the header has changed since.
     pub fn of(file: &LockFile, geometry: &Geometry) -> io::Result<Option<Arc<Mapping>>> {
-        let (id, owner) = (file.id(), file.owner());
-        // Whatever is dropped here is dropped after the locks: dropping a `Mapping` takes them.
-        let known = process::without_fork(|| mappings().get(&id).and_then(Weak::upgrade));
         // A forked child has the entry of its parent, but not the memory.
-        if let Some(mapping) = known.filter(|mapping| mapping.owner.is_here()) {
-            return Ok((mapping.geometry == *geometry).then_some(mapping));
+        let is_good = |mapping: &Arc<Mapping>| mapping.owner().is_here();
+        let mapping = |shared: Arc<dyn Any + Send + Sync>| shared.downcast::<Mapping>().ok();
+        let same = |mapping: Arc<Mapping>| (mapping.geometry == *geometry).then_some(mapping);
+        if let Some(mapping) = process::shared(file.id()).and_then(mapping).filter(is_good) {
+            return Ok(same(mapping));
         }
-        let control = map(file.file(), id, 0, geometry.rings_offset, Protection::ReadWrite)?;
-        let mapping = Arc::new(Mapping {
+        let own = Descriptor::open(|| os::open_again(file.file()))?;
+        if own.id() != file.id() {
+            return Err(lost());
+        }
+        let control = map(&own, 0, geometry.rings_offset, Protection::ReadWrite)?;
+        let new: Arc<dyn Any + Send + Sync> = Arc::new(Mapping {
             control: ManuallyDrop::new(control),
             rings: ManuallyDrop::new(
                 (0..geometry.max_publishers).map(|_| OnceLock::new()).collect(),
             ),
             geometry: *geometry,
-            file: id,
-            owner,
+            file: own,
         });
-        let first = process::without_fork(|| {
-            let mut mappings = mappings();
-            let other = mappings.get(&id).and_then(Weak::upgrade);
-            let other = other.filter(|mapping| mapping.owner.is_here());
-            if other.is_none() {
-                mappings.insert(id, Arc::downgrade(&mapping));
-            }
-            other
-        });
+        let is_good_one = |shared: &Arc<dyn Any + Send + Sync>| {
+            shared.clone().downcast().is_ok_and(|mapping| is_good(&mapping))
+        };
         // Another thread may have been faster.
-        match first {
-            Some(mapping) => Ok((mapping.geometry == *geometry).then_some(mapping)),
-            None => Ok(Some(mapping)),
-        }
-    }
-
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
+        let first = process::share(file.id(), &new, is_good_one);
+        Ok(mapping(first.unwrap_or(new)).and_then(same))
     }
 
     /// The process that has it mapped.
     pub fn owner(&self) -> Owner {
-        self.owner
+        self.file.owner()
+    }
+
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// The first byte of the control area.
@@ -86,14 +73,14 @@ impl Mapping {
         unsafe { start(&self.control).add(self.geometry.control_offset as usize) }
     }
 
-    /// The first byte of a ring, whose pages are allocated. `file` is any handle's.
-    pub fn ring(&self, ring: u32, file: &File) -> io::Result<NonNull<u8>> {
+    /// The first byte of a ring, whose pages are allocated.
+    pub fn ring(&self, ring: u32) -> io::Result<NonNull<u8>> {
         let cell = &self.rings[ring.min(self.geometry.max_publishers - 1) as usize];
         if let Some(map) = cell.get() {
             return Ok(start(map));
         }
         let offset = self.geometry.ring_offset(ring);
-        let new = map(file, self.file, offset, self.geometry.ring_stride, Protection::Read)?;
+        let new = map(&self.file, offset, self.geometry.ring_stride, Protection::Read)?;
         // If another thread was faster, ours goes.
         Ok(start(cell.get_or_init(|| new)))
     }
@@ -116,48 +103,35 @@ fn start(map: &MmapRaw) -> NonNull<u8> {
     NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling())
 }
 
+fn lost() -> io::Error {
+    io::Error::other("its descriptor was closed by somebody else")
+}
+
 /// Maps whole pages of the file, for this process only.
-fn map(
-    file: &File,
-    id: FileId,
-    offset: u64,
-    len: u64,
-    protection: Protection,
-) -> io::Result<MmapRaw> {
+fn map(file: &Descriptor, offset: u64, len: u64, protection: Protection) -> io::Result<MmapRaw> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut options = MmapOptions::new();
     let options = options.offset(offset).len(len);
-    process::without_fork(|| {
-        let file = os::open_again(file)?;
-        if os::file_id(&file)? != id {
-            return Err(io::Error::other("its descriptor was closed by somebody else"));
-        }
+    let map = process::without_fork(|| {
         let map = match protection {
-            Protection::Read => options.map_raw_read_only(&file),
-            Protection::ReadWrite => options.map_raw(&file),
+            Protection::Read => options.map_raw_read_only(file.file()),
+            Protection::ReadWrite => options.map_raw(file.file()),
         }?;
         map.advise(Advice::DontFork)?;
-        Ok(map)
-    })
+        io::Result::Ok(map)
+    })?;
+    if file.is_intact() { Ok(map) } else { Err(lost()) }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if !self.owner.is_here() {
-            // A forked child does not have this memory, and may have other memory in its place.
-            return;
-        }
-        process::without_fork(|| {
-            let mut mappings = mappings();
-            // Perhaps somebody has mapped it anew since the last handle went.
-            if mappings.get(&self.file).is_some_and(|mapping| mapping.strong_count() == 0) {
-                mappings.remove(&self.file);
+        // A forked child does not have this memory, and may have other memory in its place.
+        if self.owner().is_here() {
+            // SAFETY: Not used again: this is the end of the only owner.
+            unsafe {
+                ManuallyDrop::drop(&mut self.control);
+                ManuallyDrop::drop(&mut self.rings);
             }
-        });
-        // SAFETY: Not used again: this is the end of the only owner.
-        unsafe {
-            ManuallyDrop::drop(&mut self.control);
-            ManuallyDrop::drop(&mut self.rings);
         }
     }
 }

@@ -38,10 +38,13 @@ pub enum Access {
     ///
     /// Every handle of the channel says it. The folder is by default
     /// `/dev/shm/shm-comm-group-<group id>`, by the process's effective group. A folder that is not
-    /// there is made with the process's group (its parents must be there); for another group make it
-    /// first: `install -d -g robots -m 2770 /dev/shm/robots`. Do not put it into a folder that hands its
-    /// own group on (setgid) and that everybody may write to: there anybody can make a folder of that
-    /// group.
+    /// there is made with the process's group (its parents must be there). For a group that is not
+    /// everybody's first one let root make the folder: `sudo install -d -g robots -m 2770
+    /// /dev/shm/robots`. One that somebody else has made for such a group, where everybody can make
+    /// folders, is refused: he may share another group with you than the one you mean.
+    ///
+    /// Do not put it into a folder that hands its own group on (setgid) and that everybody may write
+    /// to: there anybody can make a folder of that group.
     Group,
 }
 
@@ -163,11 +166,16 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Read {
-    /// The library's choice: today `Pinned` for every size. (Up to 48 bytes `Copied` is somewhat
-    /// faster, but counts no samples.)
+    /// `Pinned` if every bit pattern is a value of the type (numbers, arrays and structs of them), else
+    /// `Copied`: a `bool`, a `char` or an enum is checked, and what was checked must not change. (Plain
+    /// messages of up to 48 bytes are somewhat faster `Copied`, but then samples are not counted.)
     #[default]
     Auto,
     /// In place. The slot is held until the sample is dropped.
+    ///
+    /// Of a type for which not every bit pattern is a value, this trusts all publishers not to write to
+    /// a message that they have published, not even by mistake: it was checked before that, and a value
+    /// that is none is undefined behaviour here.
     Pinned,
     /// Into the sample's own memory. Never holds a slot, and [`max_held`](SubscriberOptions::max_held)
     /// does not matter; above 48 bytes every sample is an allocation.

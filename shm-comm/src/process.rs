@@ -6,20 +6,23 @@
 //! anything else, and an [`Owner`] tells a handle, for the price of one load, whether it is still where
 //! it was opened.
 //!
-//! Nothing of this module is half done when the process forks: [`without_fork`] is a lock that a
-//! fork takes, too.
+//! Nothing of this module is half done when the process forks: [`without_fork`] holds a lock that a
+//! fork takes, too. A fork that was on its way before there was anything to take may find the lock held
+//! nevertheless; then the child starts anew, and keeps what it has inherited open.
 //!
 //! A process that is cloned by a bare system call, past the C library, does not close what it
 //! inherits: it keeps its parent looking alive for as long as it lives or until it starts a program.
 //! It notices that handles are not its own nevertheless, since Linux 4.14 (`MADV_WIPEONFORK`).
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -33,27 +36,121 @@ struct Process {
     mark: &'static AtomicU32,
     /// The last number that was given out.
     numbers: u32,
-    /// Of every [`Descriptor`] its number and its ticket.
-    descriptors: Vec<(RawFd, u64)>,
+    descriptors: Vec<Entry>,
     tickets: u64,
     identity: Option<Identity>,
+    /// What this process has one of for each file.
+    shared: Vec<(FileId, Weak<dyn Any + Send + Sync>)>,
 }
 
-static PROCESS: Mutex<Option<Process>> = Mutex::new(None);
+/// A [`Descriptor`] that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    number: RawFd,
+    id: FileId,
+    ticket: u64,
+}
 
-thread_local! {
-    /// Held by a thread while it forks.
-    static FORKING: RefCell<Option<MutexGuard<'static, Option<Process>>>> = const { RefCell::new(None) };
+/// A lock that a child can take which was forked while another thread held it.
+#[derive(Debug)]
+struct Lock {
+    /// 0, or the pid of the process of which a thread holds it.
+    holder: AtomicU32,
+    state: UnsafeCell<Option<Process>>,
+}
+
+// SAFETY: The state is only reached through a `Guard`, and there is one at a time.
+unsafe impl Sync for Lock {}
+
+static PROCESS: Lock = Lock { holder: AtomicU32::new(0), state: UnsafeCell::new(None) };
+
+/// How long to sleep while another thread opens a file or the like.
+const PAUSE: Duration = Duration::from_micros(20);
+
+impl Lock {
+    fn lock(&self) -> Guard<'_> {
+        let me = std::process::id();
+        loop {
+            match self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return Guard(self),
+                Err(holder) if holder == me => std::thread::sleep(PAUSE),
+                Err(parent) => {
+                    // The thread that holds it is not in this process, and never will be.
+                    let taken = self.holder.compare_exchange(
+                        parent,
+                        me,
+                        Ordering::Acquire,
+                        Ordering::Acquire,
+                    );
+                    if taken.is_ok() {
+                        let guard = Guard(self);
+                        // SAFETY: The guard is the only one. What was there is half done, and is
+                        // neither looked at nor dropped.
+                        unsafe { self.state.get().write(None) };
+                        return guard;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The right to the state. Dropped: others may have it.
+struct Guard<'l>(&'l Lock);
+
+impl Deref for Guard<'_> {
+    type Target = Option<Process>;
+
+    fn deref(&self) -> &Option<Process> {
+        // SAFETY: There is one guard at a time.
+        unsafe { &*self.0.state.get() }
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut Option<Process> {
+        // SAFETY: As above.
+        unsafe { &mut *self.0.state.get() }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.holder.store(0, Ordering::Release);
+    }
 }
 
 /// Does something that no fork may find half done. Not to be nested.
 pub fn without_fork<R>(act: impl FnOnce() -> R) -> R {
-    let _process = lock();
+    let _process = PROCESS.lock();
     act()
 }
 
-fn lock() -> MutexGuard<'static, Option<Process>> {
-    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+/// What this process has for a file, and [`share`] was told of.
+pub fn shared(file: FileId) -> Option<Arc<dyn Any + Send + Sync>> {
+    let process = PROCESS.lock();
+    let (_, value) = process.as_ref()?.shared.iter().find(|(id, _)| *id == file)?;
+    value.upgrade()
+}
+
+/// Has others find this for the file, unless there is something that `is_good` already; then that.
+pub fn share(
+    file: FileId,
+    value: &Arc<dyn Any + Send + Sync>,
+    is_good: impl Fn(&Arc<dyn Any + Send + Sync>) -> bool,
+) -> Option<Arc<dyn Any + Send + Sync>> {
+    // What is not good is dropped after the lock.
+    let mut others = Vec::new();
+    let mut process = PROCESS.lock();
+    let shared = &mut process.as_mut()?.shared;
+    others.extend(shared.iter().filter(|(id, _)| *id == file).filter_map(|(_, old)| old.upgrade()));
+    let found = others.iter().find(|old| is_good(old)).cloned();
+    if found.is_none() {
+        shared.retain(|(id, old)| *id != file && old.strong_count() > 0);
+        shared.push((file, Arc::downgrade(value)));
+    }
+    drop(process);
+    found
 }
 
 impl Process {
@@ -62,8 +159,14 @@ impl Process {
         if slot.is_none() {
             let mark = os::page_that_children_lose()?;
             os::at_fork(before_fork, in_parent, in_child)?;
-            let (descriptors, identity) = (Vec::new(), None);
-            *slot = Some(Process { mark, numbers: 0, descriptors, tickets: 0, identity });
+            *slot = Some(Process {
+                mark,
+                numbers: 0,
+                descriptors: Vec::new(),
+                tickets: 0,
+                identity: None,
+                shared: Vec::new(),
+            });
         }
         slot.as_mut().ok_or_else(|| io::ErrorKind::Other.into())
     }
@@ -77,28 +180,45 @@ impl Process {
     }
 }
 
+thread_local! {
+    /// How many of the handlers below are under way in this thread: a child that has started anew has
+    /// them called twice.
+    static FORKING: Cell<u32> = const { Cell::new(0) };
+}
+
 extern "C" fn before_fork() {
-    let guard = lock();
-    // Without a place to keep the guard, in a thread that is ending, the fork takes its chance.
-    let _ = FORKING.try_with(|forking| forking.replace(Some(guard)));
+    let depth = FORKING.get();
+    FORKING.set(depth + 1);
+    if depth == 0 {
+        // Until after the fork, on either side of it.
+        std::mem::forget(PROCESS.lock());
+    }
+}
+
+/// The right that `before_fork` has taken, once the last handler is called.
+fn after_fork() -> Option<Guard<'static>> {
+    let depth = FORKING.get().saturating_sub(1);
+    FORKING.set(depth);
+    (depth == 0).then(|| Guard(&PROCESS))
 }
 
 extern "C" fn in_parent() {
-    let _ = FORKING.try_with(|forking| forking.replace(None));
+    drop(after_fork());
 }
 
 extern "C" fn in_child() {
-    let _ = FORKING.try_with(|forking| {
-        if let Some(mut guard) = forking.replace(None)
-            && let Some(process) = guard.as_mut()
-        {
-            process.mark.store(0, Ordering::Relaxed);
-            process.identity = None;
-            for (descriptor, _) in process.descriptors.drain(..) {
-                os::close(descriptor);
+    if let Some(mut guard) = after_fork()
+        && let Some(process) = guard.as_mut()
+    {
+        process.mark.store(0, Ordering::Relaxed);
+        process.identity = None;
+        for entry in process.descriptors.drain(..) {
+            // The number may be somebody else's, see `Descriptor`.
+            if os::is_file(entry.number, entry.id) {
+                os::close(entry.number);
             }
         }
-    });
+    }
 }
 
 /// The process that a handle was opened in.
@@ -128,7 +248,7 @@ pub struct Identity {
 /// Who this process is.
 pub fn identity() -> Identity {
     let ask = || Identity { pid: std::process::id(), start: os::process_start() };
-    match lock().as_mut() {
+    match PROCESS.lock().as_mut() {
         Some(process) => *process.identity.get_or_insert_with(ask),
         None => ask(),
     }
@@ -150,15 +270,16 @@ pub struct Descriptor {
 impl Descriptor {
     /// Opens something, with no fork in the middle of it.
     pub fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Descriptor> {
-        let mut process = lock();
+        let mut process = PROCESS.lock();
         let process = Process::get(&mut process)?;
         let file = open()?;
         let id = os::file_id(&file)?;
         process.tickets += 1;
         let ticket = process.tickets;
         // Whoever had this descriptor before has lost it, if there is anybody.
-        process.descriptors.retain(|(descriptor, _)| *descriptor != file.as_raw_fd());
-        process.descriptors.push((file.as_raw_fd(), ticket));
+        let number = file.as_raw_fd();
+        process.descriptors.retain(|entry| entry.number != number);
+        process.descriptors.push(Entry { number, id, ticket });
         let owner = process.owner();
         Ok(Descriptor { file: ManuallyDrop::new(file), id, ticket, owner })
     }
@@ -181,13 +302,13 @@ impl Descriptor {
     /// Whether the descriptor is still ours. Whoever asks the kernel something through it looks
     /// *afterwards*: then the answer was about this file.
     pub fn is_intact(&self) -> bool {
-        self.owner.is_here() && self.is_listed(&mut lock())
+        self.owner.is_here() && self.is_listed(&PROCESS.lock())
     }
 
-    fn is_listed(&self, process: &mut Option<Process>) -> bool {
-        let entry = (self.file.as_raw_fd(), self.ticket);
+    fn is_listed(&self, process: &Option<Process>) -> bool {
+        let entry = Entry { number: self.file.as_raw_fd(), id: self.id, ticket: self.ticket };
         process.as_ref().is_some_and(|process| process.descriptors.contains(&entry))
-            && os::file_id(&self.file).is_ok_and(|id| id == self.id)
+            && os::is_file(entry.number, self.id)
     }
 }
 
@@ -196,10 +317,10 @@ impl Drop for Descriptor {
         if !self.owner.is_here() {
             return;
         }
-        let mut process = lock();
-        let intact = self.is_listed(&mut process);
+        let mut process = PROCESS.lock();
+        let intact = self.is_listed(&process);
         if let Some(process) = process.as_mut() {
-            process.descriptors.retain(|(_, ticket)| *ticket != self.ticket);
+            process.descriptors.retain(|entry| entry.ticket != self.ticket);
         }
         if intact {
             // SAFETY: Not used again.

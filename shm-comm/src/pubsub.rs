@@ -116,7 +116,11 @@ impl<T: ShmMessage> Publisher<T> {
     ///
     /// [`WaitError::LockLost`] and [`WaitError::Forked`].
     pub fn wait_for_subscribers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let enough = || self.output.check().map(|()| self.subscribers() >= n);
+        // First asked, and then looked whether there was anybody to ask.
+        let enough = || {
+            let enough = self.subscribers() >= n;
+            self.output.check().map(|()| enough)
+        };
         wait_for_participants(timeout, enough, || false)
     }
 
@@ -433,7 +437,10 @@ impl<T: ShmMessage> Subscriber<T> {
     ///
     /// [`WaitError`].
     pub fn wait_for_publishers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let enough = || self.input.check().map(|()| self.input.publishers() >= n);
+        let enough = || {
+            let enough = self.input.publishers() >= n;
+            self.input.check().map(|()| enough)
+        };
         wait_for_participants(timeout, enough, || self.waiter.take_interrupt())
     }
 
@@ -490,14 +497,22 @@ impl<T: ShmMessage> Subscriber<T> {
     /// Waits for news, or for a position to pass.
     fn wait_for_news(&self, patience: &mut Patience) -> Waited {
         let deadline = patience.deadline();
-        if patience.is_futile() {
+        let rounds = patience.count();
+        let homeless = self.input.is_homeless();
+        if rounds > 1 || homeless {
             if self.waiter.take_interrupt() {
                 return Waited::Interrupted;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Waited::TimedOut;
             }
-            std::thread::sleep(FUTILE_PAUSE);
+            if homeless {
+                std::thread::sleep(HOMELESS_PAUSE);
+                return Waited::Ready;
+            }
+            if rounds.is_multiple_of(FUTILE) {
+                std::thread::sleep(FUTILE_PAUSE);
+            }
         }
         let input = &self.input;
         let news = || input.anything_new();
@@ -509,6 +524,8 @@ impl<T: ShmMessage> Subscriber<T> {
 /// look, or somebody has written garbage) a wait makes a pause.
 const FUTILE: u32 = 64;
 const FUTILE_PAUSE: Duration = Duration::from_millis(1);
+/// The same while the channel is just being replaced.
+const HOMELESS_PAUSE: Duration = Duration::from_micros(100);
 
 /// How long one call waits.
 struct Patience {
@@ -531,9 +548,9 @@ impl Patience {
     }
 
     /// Counts a round.
-    fn is_futile(&mut self) -> bool {
+    fn count(&mut self) -> u32 {
         self.rounds = self.rounds.wrapping_add(1);
-        self.rounds.is_multiple_of(FUTILE)
+        self.rounds
     }
 }
 

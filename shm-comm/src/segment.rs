@@ -60,10 +60,6 @@ use crate::schema::{Schema, fnv1a};
 
 /// How long to try while others come and go.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same for a subscriber in the middle of a call. The next call tries again.
-const FOLLOWERS_PATIENCE: Duration = Duration::from_millis(200);
-/// How long the one who retired a segment has for making the new one before others do.
-const HEAD_START: Duration = Duration::from_millis(20);
 /// How long the one who makes a folder for a group has for that.
 const FOLDER_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -74,8 +70,12 @@ pub enum Role {
     Publisher,
     /// Takes what is there, but for an option that nobody has chosen.
     Subscriber,
-    /// A subscriber whose segment was retired. Takes what is there.
-    Follower,
+    /// A subscriber whose segment was retired. Takes what is there, and looks once: it is in the middle
+    /// of a call.
+    Follower {
+        /// It has waited for others long enough, and makes what is not there.
+        makes: bool,
+    },
 }
 
 /// An attached segment. Dropped: left, and removed if nobody else is there.
@@ -467,27 +467,32 @@ enum Entered {
 impl Wanted<'_> {
     /// Opens or makes the segment and holds its lifecycle byte.
     fn enter(&self) -> Result<Segment, AttachError> {
-        let patience = if self.role == Role::Follower { FOLLOWERS_PATIENCE } else { PATIENCE };
         // Of our own pauses, not by the clock: we may have been stopped ourselves.
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_micros(1);
         loop {
             let entered = match self.door.open()? {
                 Some(file) => self.enter_existing(file)?,
-                None if self.role == Role::Follower && waited < HEAD_START => Entered::NotYet,
+                None if self.role == (Role::Follower { makes: false }) => Entered::NotYet,
                 None => self.make()?,
             };
+            let busy = || AttachError::Busy { path: self.door.path.clone(), waited: PATIENCE };
             match entered {
                 Entered::Segment(segment) => return Ok(segment),
                 Entered::Retired => {}
+                Entered::NotYet if self.is_follower() => return Err(busy()),
                 Entered::NotYet => std::thread::sleep(pause),
             }
             waited += pause;
             pause = (pause * 2).min(Duration::from_millis(1));
-            if waited > patience {
-                return Err(AttachError::Busy { path: self.door.path.clone(), waited: patience });
+            if waited > PATIENCE {
+                return Err(busy());
             }
         }
+    }
+
+    fn is_follower(&self) -> bool {
+        matches!(self.role, Role::Follower { .. })
     }
 
     fn enter_existing(&self, file: LockFile) -> Result<Entered, AttachError> {
@@ -559,7 +564,7 @@ impl Wanted<'_> {
 
     /// Whether it was left behind for subscribers of the segment before this one.
     fn may_enter_stale(&self, file: &LockFile) -> bool {
-        (self.role == Role::Follower || self.door.is_awaited())
+        (self.is_follower() || self.door.is_awaited())
             && self.door.describe(file.file()).is_ok_and(|found| {
                 self.agree(&found).is_ok() && !is_retired(file.file(), &found.geometry)
             })
@@ -696,7 +701,7 @@ fn is_retired(file: &File, geometry: &Geometry) -> bool {
 
 /// The folder of channels: the one that was named, or that of the environment, or the default.
 pub fn root(chosen: Option<&Path>, access: Access) -> PathBuf {
-    let from_environment = || std::env::var_os("SHM_COMM_ROOT").filter(|root| !root.is_empty());
+    let from_environment = || os::environment("SHM_COMM_ROOT").filter(|root| !root.is_empty());
     let chosen = chosen.map(Path::to_owned).or_else(|| from_environment().map(PathBuf::from));
     // Without a slash at the end, which would follow a link.
     let chosen = chosen.map(|path| path.components().collect());
@@ -762,6 +767,7 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
     }
     // For a group. Whoever makes it needs two steps, and may have been killed between them.
     let start = Instant::now();
+    let mut tried = false;
     loop {
         let found = inspect()?;
         let mode = found.mode() & 0o7777;
@@ -771,6 +777,16 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
                 "belongs to user {owner} and group {group}, you are user {user} and not in that group"
             )));
         }
+        // Where everybody can make folders, so can somebody who shares some other group with us.
+        let open = path.parent().and_then(|parent| std::fs::metadata(parent).ok());
+        let is_open = open.is_none_or(|parent| parent.mode() & 0o002 != 0);
+        if is_open && found.gid() != os::group() && ![0, user].contains(&found.uid()) {
+            let (owner, group) = (found.uid(), found.gid());
+            return Err(unsafe_root(format!(
+                "belongs to user {owner} and group {group}, which is not your first group, in a \
+                 folder where everybody can make others"
+            )));
+        }
         if mode & 0o002 != 0 {
             return Err(unsafe_root(format!("may be written to by everybody (mode {mode:04o})")));
         }
@@ -778,7 +794,8 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
             return Ok(folder);
         }
         let is_empty = std::fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
-        if make && found.uid() == user && is_empty {
+        if make && !tried && found.uid() == user && is_empty {
+            tried = true;
             let set = os::set_mode(folder.file(), GROUP_MODE);
             set.map_err(|error| unsafe_root(format!("cannot be shared with its group: {error}")))?;
         } else if start.elapsed() > FOLDER_PATIENCE {

@@ -62,7 +62,7 @@ mod blocking {
     use crate::options::Wait;
     use crate::os;
     use std::fmt;
-    use std::sync::{Arc, LazyLock};
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     /// The longest sleep without a look. Nothing wakes a futex when a process dies.
@@ -77,9 +77,16 @@ mod blocking {
     /// So many times [`LOOKS`] are something like [`LOOK_AGAIN`].
     const LOOKS_BEFORE_OTHERS: u32 = 1 << 16;
 
-    /// Asking reads files, so it is done once in a process.
-    static ONE_CORE: LazyLock<bool> =
-        LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1));
+    /// Whether spinning is of no use. Asking reads files, so it is done once in a process: 0 not asked, 1
+    /// no, 2 yes. (No lock, which a fork could find taken.)
+    fn has_one_core() -> bool {
+        static ONE_CORE: AtomicU32 = AtomicU32::new(0);
+        if ONE_CORE.load(Ordering::Relaxed) == 0 {
+            let one = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+            ONE_CORE.store(1 + u32::from(one), Ordering::Relaxed);
+        }
+        ONE_CORE.load(Ordering::Relaxed) == 2
+    }
 
     /// What came of waiting.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +111,7 @@ mod blocking {
     impl Waiter {
         pub fn new(strategy: Wait) -> Waiter {
             let strategy = match strategy {
-                Wait::SpinThenSleep(_) if *ONE_CORE => Wait::Sleep,
+                Wait::SpinThenSleep(_) if has_one_core() => Wait::Sleep,
                 other => other,
             };
             Waiter { strategy, interrupted: Arc::new(AtomicU32::new(0)) }

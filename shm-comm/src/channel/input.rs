@@ -247,6 +247,10 @@ impl Source {
 /// A message, and the ring it came from.
 pub type Received<T> = (Found<Held<T>>, u32);
 
+/// How long the one who retired a segment has for making the new one before others do.
+const HEAD_START: Duration = Duration::from_millis(20);
+/// How long to wait for the new one before that is an error.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How often to look around while there is nothing to read.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// After so long without a publisher somebody should look why.
@@ -275,6 +279,12 @@ pub struct Input<T> {
     alone_since: Option<Instant>,
     /// The segment was replaced at least once.
     has_moved: bool,
+    /// Since when the segment is retired, and there is no other to go to yet.
+    homeless_since: Option<Instant>,
+    /// A ring has appeared that cannot be read. That was said once, and is what to say if there is
+    /// nothing else.
+    trouble: Option<Box<RecvError>>,
+    is_troubled: bool,
     message: PhantomData<fn() -> T>,
 }
 
@@ -312,7 +322,11 @@ impl<T: ShmMessage> Input<T> {
             known,
             turn: 0,
             max_held,
-            copies: options.read == Read::Copied,
+            copies: match options.read {
+                Read::Auto => !T::PLAIN,
+                Read::Pinned => false,
+                Read::Copied => true,
+            },
             expected: None,
             received: 0,
             missed: 0,
@@ -320,6 +334,9 @@ impl<T: ShmMessage> Input<T> {
             looked: Instant::now(),
             alone_since: Some(Instant::now()),
             has_moved: false,
+            homeless_since: None,
+            trouble: None,
+            is_troubled: false,
             message: PhantomData,
         })
     }
@@ -340,27 +357,66 @@ impl<T: ShmMessage> Input<T> {
         Ok((Arc::new(seat), sources, rings))
     }
 
-    /// Adds the rings that have appeared.
+    /// Adds the rings that have appeared. If that fails it is tried again at every call; the error is
+    /// returned at once the first time, and then only if there is nothing to read.
     #[cold]
     fn adopt(&mut self) -> Result<(), RecvError> {
         let rings = self.seat.control.rings().load(Ordering::Acquire);
-        let new = self.seat.sources(rings & !self.known, Reader::at_first);
-        self.sources.extend(new.map_err(changed)?);
-        // A ring never goes away, whatever becomes of its bit.
-        self.known |= rings;
-        Ok(())
+        let new = if self.seat.segment.is_locked() {
+            self.seat.sources(rings & !self.known, Reader::at_first).map_err(changed)
+        } else {
+            Err(self.lock_lost())
+        };
+        match new {
+            Ok(new) => {
+                self.sources.extend(new);
+                // A ring never goes away, whatever becomes of its bit.
+                self.known |= rings;
+                self.trouble = None;
+                self.is_troubled = false;
+                Ok(())
+            }
+            Err(error) if self.is_troubled => {
+                self.trouble = Some(Box::new(error));
+                Ok(())
+            }
+            Err(error) => {
+                self.is_troubled = true;
+                Err(error)
+            }
+        }
     }
 
-    /// Goes where the channel is now. What is published there is all new.
+    /// Goes where the channel is now, and says whether it is there. What is published there is all
+    /// new.
     #[cold]
-    fn follow(&mut self) -> Result<(), RecvError> {
-        let moved = Self::sit(&self.channel, Role::Follower, self.max_held, Reader::at_first);
+    fn follow(&mut self) -> Result<bool, RecvError> {
+        let now = Instant::now();
+        let waited = now - *self.homeless_since.get_or_insert(now);
+        let role = Role::Follower { makes: waited >= HEAD_START };
+        let moved = Self::sit(&self.channel, role, self.max_held, Reader::at_first);
+        if let Err(AttachError::Busy { .. }) = moved
+            && waited < PATIENCE
+        {
+            return Ok(false);
+        }
         let (seat, sources, known) = moved.map_err(changed)?;
         self.forget_expected();
         let _ = self.seat.listen(false);
         (self.seat, self.sources, self.known, self.turn) = (seat, sources, known, 0);
-        self.has_moved = true;
-        Ok(())
+        (self.has_moved, self.homeless_since) = (true, None);
+        (self.trouble, self.is_troubled) = (None, false);
+        Ok(true)
+    }
+
+    /// The segment is retired, and it is not known yet where to go.
+    pub fn is_homeless(&self) -> bool {
+        self.homeless_since.is_some()
+    }
+
+    fn lock_lost(&self) -> RecvError {
+        events::lock_lost(self.seat.segment.path());
+        RecvError::LockLost { channel: self.channel.name.clone() }
     }
 
     #[inline(always)]
@@ -443,10 +499,9 @@ impl<T: ShmMessage> Input<T> {
         if self.new_rings() {
             self.adopt()?;
         }
-        let elsewhere = |input: &mut Self| {
-            if input.is_retired() { input.next_elsewhere() } else { Ok(None) }
-        };
-        self.look(elsewhere)
+        self.look(|input| {
+            if input.is_retired() || input.is_troubled { input.next_elsewhere() } else { Ok(None) }
+        })
     }
 
     /// One look at every source; if there is nothing, `otherwise`. (What is found is returned from here,
@@ -468,17 +523,23 @@ impl<T: ShmMessage> Input<T> {
         otherwise(self)
     }
 
-    /// The segment is retired: reads what is left there, then goes where the channel is now.
+    /// There is nothing to read here, and something is the matter.
     #[cold]
     fn next_elsewhere(&mut self) -> Result<Option<Received<T>>, RecvError> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(*trouble);
+        }
+        if !self.is_retired() {
+            return Ok(None);
+        }
         // Its publishers were gone before it was retired. So what is not there now will not come;
         // but it may have come between the look at the sources and the look at the mark.
         if self.new_rings() {
             self.adopt()?;
         }
         self.look(|input| {
-            input.follow()?;
-            input.look(|_| Ok(None))
+            let moved = input.follow()?;
+            if moved { input.look(|_| Ok(None)) } else { Ok(None) }
         })
     }
 
@@ -495,6 +556,7 @@ impl<T: ShmMessage> Input<T> {
         if retired && !self.sources.iter().any(unread) {
             self.follow()?;
         }
+        self.forget_expected();
         let cell = self.free_cell()?;
         let count = self.sources.len();
         // First those that have something new; then the one that was read last; then any.
@@ -507,7 +569,7 @@ impl<T: ShmMessage> Input<T> {
                 return self.receive(number, found).map(Some);
             }
         }
-        Ok(None)
+        self.trouble.take().map_or(Ok(None), |trouble| Err(*trouble))
     }
 
     /// For somebody who has waited and got nothing: what could be the matter?

@@ -34,16 +34,20 @@ pub fn default_root() -> PathBuf {
     PathBuf::from(format!("/dev/shm/shm-comm-{}", user()))
 }
 
+/// The group that this process acts as, and that its files get.
+pub fn group() -> u32 {
+    // SAFETY: No pointers are involved; it cannot fail.
+    unsafe { libc::getegid() }
+}
+
 /// The folder in which the channels of this user's group are, if nobody says another.
 pub fn default_group_root() -> PathBuf {
-    // SAFETY: No pointers are involved; it cannot fail.
-    PathBuf::from(format!("/dev/shm/shm-comm-group-{}", unsafe { libc::getegid() }))
+    PathBuf::from(format!("/dev/shm/shm-comm-group-{}", group()))
 }
 
 /// Whether this process belongs to the group.
-pub fn is_in_group(group: u32) -> bool {
-    // SAFETY: No pointers are involved; it cannot fail.
-    if unsafe { libc::getegid() } == group {
+pub fn is_in_group(wanted: u32) -> bool {
+    if group() == wanted {
         return true;
     }
     // SAFETY: With a size of 0 it only counts.
@@ -52,7 +56,7 @@ pub fn is_in_group(group: u32) -> bool {
     // SAFETY: There is room for `count` groups.
     let count = unsafe { libc::getgroups(count, groups.as_mut_ptr()) };
     groups.truncate(usize::try_from(count).unwrap_or(0));
-    groups.contains(&group)
+    groups.contains(&wanted)
 }
 
 /// Makes a folder that only this user may enter, whatever the umask; with `parents` those that are not
@@ -201,6 +205,25 @@ pub fn look_at(folder: &File, name: &CStr) -> Option<std::fs::Metadata> {
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
     let path = Path::new(&path).join(std::ffi::OsStr::from_bytes(name.to_bytes()));
     std::fs::symlink_metadata(path).ok()
+}
+
+/// Whether this descriptor leads to that file. May be called right after a fork.
+pub fn is_file(descriptor: RawFd, id: FileId) -> bool {
+    let mut found = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `found` has room for a `stat`; a descriptor that is closed is an error.
+    if unsafe { libc::fstat(descriptor, found.as_mut_ptr()) } == -1 {
+        return false;
+    }
+    // SAFETY: `fstat` succeeded, so it has filled it.
+    let found = unsafe { found.assume_init() };
+    (found.st_dev, found.st_ino) == id
+}
+
+/// A variable of the environment, but not for a program that has more rights than its caller.
+pub fn environment(name: &str) -> Option<std::ffi::OsString> {
+    // SAFETY: No pointers are involved.
+    let has_more_rights = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    if has_more_rights { None } else { std::env::var_os(name) }
 }
 
 /// So much is allocated at a time: a signal interrupts, and what was being allocated starts over.
