@@ -264,7 +264,7 @@ impl MappedRing {
     /// The ring's pages are allocated.
     fn of(segment: &Segment, control: &Control, number: u32) -> io::Result<MappedRing> {
         let geometry = segment.geometry();
-        let start = control.mapping.ring(number)?;
+        let start = control.mapping.ring(number, segment.descriptor())?;
         // SAFETY: The checked geometry has `slots` slots in a ring, all of which is mapped.
         let first_slot = unsafe { start.add(geometry.slots_offset() as usize) };
         Ok(MappedRing {

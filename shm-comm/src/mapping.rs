@@ -73,14 +73,24 @@ impl Mapping {
         unsafe { start(&self.control).add(self.geometry.control_offset as usize) }
     }
 
-    /// The first byte of a ring, whose pages are allocated.
-    pub fn ring(&self, ring: u32) -> io::Result<NonNull<u8>> {
+    /// The first byte of a ring, whose pages are allocated. `file` is a handle's, in case that somebody
+    /// has closed ours.
+    pub fn ring(&self, ring: u32, file: &Descriptor) -> io::Result<NonNull<u8>> {
         let cell = &self.rings[ring.min(self.geometry.max_publishers - 1) as usize];
         if let Some(map) = cell.get() {
             return Ok(start(map));
         }
         let offset = self.geometry.ring_offset(ring);
-        let new = map(&self.file, offset, self.geometry.ring_stride, Protection::Read)?;
+        let len = self.geometry.ring_stride;
+        let new = if self.file.is_intact() {
+            map(&self.file, offset, len, Protection::Read)?
+        } else {
+            let again = Descriptor::open(|| os::open_again(file.file()))?;
+            if again.id() != self.file.id() {
+                return Err(lost());
+            }
+            map(&again, offset, len, Protection::Read)?
+        };
         // If another thread was faster, ours goes.
         Ok(start(cell.get_or_init(|| new)))
     }

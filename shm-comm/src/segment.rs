@@ -126,6 +126,11 @@ impl Segment {
         self.member.file.file()
     }
 
+    /// The same, which may have been closed by somebody else.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.member.file
+    }
+
     /// The process that has attached: a child that was forked since may touch nothing here.
     pub fn owner(&self) -> Owner {
         self.member.file.owner()

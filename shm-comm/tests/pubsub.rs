@@ -566,6 +566,25 @@ fn an_invalid_message_is_an_error_and_the_next_one_arrives() {
 }
 
 #[test]
+fn a_message_that_was_checked_stays_as_it_was_whatever_its_publisher_does() {
+    let root = Root::new();
+    let mut publisher = Publisher::<Gear>::new(root.channel()).unwrap();
+    let mut subscriber = Subscriber::<Gear>::new(root.channel()).unwrap();
+    let mut loan = publisher.loan().unwrap();
+    // As a wild pointer would.
+    let wild = loan.as_mut_ptr().cast::<u8>();
+    loan.write(Gear::Back);
+    let sample = subscriber.recv().unwrap();
+    let newest = subscriber.latest().unwrap().unwrap();
+    // SAFETY: The publisher's own memory, which nobody reads any more, or this test fails.
+    unsafe { wild.write_volatile(200) };
+    assert_eq!((sample.bytes(), newest.bytes()), (&[2][..], &[2][..]));
+    assert_eq!((*sample, *newest), (Gear::Back, Gear::Back));
+    // Nobody has it checked again.
+    assert!(matches!(subscriber.latest(), Err(RecvError::Invalid { .. })));
+}
+
+#[test]
 fn recv_timeout_ends_in_time() {
     let root = Root::new();
     let _publisher = root.publisher();

@@ -1,7 +1,7 @@
 //! Channels of a group: its members use them whoever they are, and nobody else does.
 
 use shm_comm_tests::isolation::{Folder, Isolated, fingerprint, has_users, owner_and_mode};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_isolated");
@@ -33,6 +33,14 @@ fn publisher(root: &str) -> String {
 
 fn subscriber(root: &str) -> String {
     format!("subscriber s {root} access=group")
+}
+
+/// As an administrator does for a group that is not everybody's first one.
+fn make_for_the_group(root: &str) {
+    std::fs::create_dir(root).unwrap();
+    std::os::unix::fs::chown(root, None, Some(GROUP)).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o2770);
+    std::fs::set_permissions(root, mode).unwrap();
 }
 
 fn file(root: &str) -> String {
@@ -77,6 +85,7 @@ fn members_of_the_group_meet_whoever_comes_first_and_whoever_leaves_last() {
     }
     let folder = Folder::new(0o1777);
     let root = folder.join("root");
+    make_for_the_group(&root);
     let mut members = [ANN, BOB, CAROL].map(|id| (id, user(id)));
     for first in 0..3 {
         members.rotate_left(first);
@@ -84,8 +93,8 @@ fn members_of_the_group_meet_whoever_comes_first_and_whoever_leaves_last() {
         one.must(subscriber(&root));
         two.must(publisher(&root));
         three.must(subscriber(&root));
-        // Made by each in turn, in the folder that Ann has made.
-        assert_eq!(owner_and_mode(&root), (ANN, 0o2770));
+        // Made by each in turn.
+        assert_eq!(owner_and_mode(&root), (0, 0o2770));
         assert_eq!(owner_and_mode(&file(&root)), (*owner, 0o660));
         assert_eq!([group_of(&root), group_of(&file(&root))], [GROUP; 2]);
         exchange(two, one);
@@ -105,6 +114,7 @@ fn what_a_dead_member_held_and_wrote_is_the_others() {
     }
     let folder = Folder::new(0o1777);
     let root = folder.join("root");
+    make_for_the_group(&root);
     let (mut ann, mut bob, mut carol) = (user(ANN), user(BOB), user(CAROL));
     assert_eq!(ann.must(format!("{} depth=8", publisher(&root))), "0 1");
     bob.must(subscriber(&root));
@@ -246,6 +256,40 @@ fn what_others_have_put_in_place_of_a_groups_root_is_refused_and_not_touched() {
             }
         }
     }
+}
+
+/// Carol wants to share with her first group. Ann shares another one with her.
+#[test]
+fn a_folder_of_another_group_than_the_first_is_not_believed_from_just_anybody() {
+    if !has_users(
+        "a_folder_of_another_group_than_the_first_is_not_believed_from_just_anybody",
+        BINARY,
+    ) {
+        return;
+    }
+    let folder = Folder::new(0o1777);
+    let root = folder.join("root");
+    let (mut ann, mut bob, mut carol) = (user(ANN), user(BOB), user(CAROL));
+    ann.must(format!("mkdir {root}"));
+    ann.must(format!("chmod 2770 {root}"));
+    let before = fingerprint(&root);
+    for request in [publisher(&root), subscriber(&root)] {
+        let error = carol.ask(request).unwrap_err();
+        assert!(
+            error.starts_with("UnsafeRoot: ") && error.contains("not your first group"),
+            "{error}"
+        );
+    }
+    assert_eq!(fingerprint(&root), before);
+    // Whose first group it is may.
+    bob.must(subscriber(&root));
+    // Where only an administrator can make folders it is as he has made it.
+    let closed = Folder::new(0o755);
+    let root = closed.join("root");
+    make_for_the_group(&root);
+    std::os::unix::fs::chown(&root, Some(ANN), None).unwrap();
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    carol.must(subscriber(&root));
 }
 
 /// A member who is careless with a mode does not open the channel to all.

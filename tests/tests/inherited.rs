@@ -60,3 +60,8 @@ fn a_fork_in_the_middle_of_opening_and_closing_does_no_harm() {
 fn who_closes_all_descriptors_is_told_and_its_places_are_not_given_away() {
     run("close");
 }
+
+#[test]
+fn a_fork_at_the_first_use_of_the_library_does_no_harm() {
+    run("first");
+}

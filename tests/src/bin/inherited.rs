@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         "outlive" => child_outlives_parent(&channel),
         "storm" => forks_while_threads_come_and_go(&channel),
         "close" => close_descriptors(&channel),
+        "first" => first_use_while_forking(&channel),
         _ => Err(format!("no role {role}").into()),
     };
     match result {
@@ -261,6 +262,52 @@ fn forks_while_threads_come_and_go(channel: &Channel) -> Result<()> {
     })
 }
 
+/// A child is forked at the moment when another thread uses the library for the first time, and can use
+/// it. Each time in a process for which it is the first.
+fn first_use_while_forking(channel: &Channel) -> Result<()> {
+    for round in 0..150 {
+        let process = match fork()? {
+            Side::Child => end(first_use(channel, Duration::from_micros(round * 3))),
+            Side::Parent(process) => process,
+        };
+        wait_for(process).map_err(|error| format!("round {round}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn first_use(channel: &Channel, delay: Duration) -> Result<()> {
+    let goes = AtomicBool::new(false);
+    let both = || -> Result<()> {
+        let mut publisher = Publisher::<u64>::new(channel)?;
+        let mut subscriber = Subscriber::<u64>::new(channel)?;
+        publisher.send(&5)?;
+        ensure!(subscriber.recv_timeout(SOON)?.is_some());
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            while !goes.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            both().is_ok()
+        });
+        // It has begun by now.
+        std::thread::sleep(Duration::from_millis(1));
+        goes.store(true, Ordering::Relaxed);
+        let start = Instant::now();
+        while start.elapsed() < delay {
+            std::hint::spin_loop();
+        }
+        let child = match fork()? {
+            Side::Child => end(both()),
+            Side::Parent(child) => child,
+        };
+        let result = wait_for(child);
+        ensure!(other.join().is_ok_and(|ok| ok));
+        result
+    })
+}
+
 /// Somebody closes all descriptors that he can find, and opens others in their place.
 fn close_descriptors(channel: &Channel) -> Result<()> {
     let options = || SubscriberOptions::new().wait(Wait::Sleep);
@@ -276,6 +323,16 @@ fn close_descriptors(channel: &Channel) -> Result<()> {
     ensure!(subscriber.recv_timeout(SOON), Err(RecvError::LockLost { .. }));
     ensure!(subscriber.wait_for_publishers(2, SOON), Err(WaitError::LockLost { .. }));
     ensure!(publisher.wait_for_subscribers(2, SOON), Err(WaitError::LockLost { .. }));
+    // Descriptors that others have now are left to them, also by a child.
+    let child = match fork()? {
+        Side::Child => end(others.iter().try_for_each(|other| {
+            let other = other.as_ref().map_err(|error| error.to_string())?;
+            ensure!(other.metadata().is_ok());
+            Ok(())
+        })),
+        Side::Parent(child) => child,
+    };
+    wait_for(child)?;
     // What can work without asking the kernel does.
     publisher.send(&2)?;
     ensure!(*subscriber.recv()? == 2);
@@ -285,6 +342,10 @@ fn close_descriptors(channel: &Channel) -> Result<()> {
     let mut newcomer = Publisher::<u64>::new(channel)?;
     ensure!(newcomer.id().ring == 1);
     ensure!(newcomer.subscribers() == 1);
+    // That there is a ring which it cannot find is said at once, and it reads on.
+    ensure!(subscriber.try_recv(), Err(RecvError::LockLost { .. }));
+    publisher.send(&4)?;
+    ensure!(*subscriber.recv()? == 4);
     let witness = Subscriber::<u64>::with(channel, options())?;
     ensure!(witness.publishers() == 2);
     let started = Instant::now();
