@@ -119,9 +119,10 @@ pub enum AttachError {
     /// The file system has no room. Make room, or use a smaller depth or message; a container often
     /// has a `/dev/shm` of 64 MiB only.
     #[error(
-        "no room for another {needed} bytes in {}{}",
+        "no room for another {needed} bytes in {}{}{}",
         path.display(),
-        file_system.map(|size| format!(", on a file system of {size} bytes")).unwrap_or_default()
+        file_system.map(|size| format!(", on a file system of {size} bytes")).unwrap_or_default(),
+        free.map(|free| format!(", {free} of them free")).unwrap_or_default()
     )]
     NoSpace {
         /// The segment.
@@ -130,6 +131,8 @@ pub enum AttachError {
         needed: u64,
         /// Bytes of the whole file system, where that can be told.
         file_system: Option<u64>,
+        /// Bytes of it that were free. If those are enough, it has no room for another *file*.
+        free: Option<u64>,
     },
     /// The message, or all slots of all publishers, are too large for any file.
     #[error("channel {channel:?} would need more than {} bytes", i64::MAX)]
@@ -185,7 +188,7 @@ pub enum LoanError {
     /// Readers hold every slot. Drop samples earlier, or make the channel with a larger
     /// [`depth`](crate::Channel::depth).
     #[error(
-        "channel {channel:?}: all {slots} slots are held (one perhaps by several), by {}",
+        "channel {channel:?}: all {slots} slots are held, by {} (several may hold the same)",
         holders.iter().map(Holder::to_string).collect::<Vec<_>>().join(", ")
     )]
     AllSlotsHeld {
@@ -195,6 +198,14 @@ pub enum LoanError {
         slots: u64,
         /// Who holds how many of them, as far as one look can tell.
         holders: Vec<Holder>,
+    },
+    /// All slots are held, and it cannot be found out whether those who hold them live: somebody in this
+    /// process has closed descriptors that he does not know (`close_range`), and with them the one that
+    /// leads to this publisher's locks. Stop that, and open a new one.
+    #[error("channel {channel:?}: the lock is lost, its descriptor was closed by somebody else")]
+    LockLost {
+        /// The channel's name.
+        channel: String,
     },
     /// This process is a child that was forked after the publisher was opened. Open a new one here.
     #[error("channel {channel:?}: the publisher was opened before a fork, by the parent")]

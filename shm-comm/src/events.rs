@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::AttachError;
+use crate::header::Geometry;
 use crate::options::Channel;
 
 macro_rules! event {
@@ -21,8 +22,17 @@ macro_rules! event {
 }
 
 /// A segment was made.
-pub fn created(path: &Path, schema: &str) {
-    event!(info, path = %path.display(), schema, "channel created");
+pub fn created(path: &Path, schema: &str, geometry: &Geometry) {
+    let Geometry { depth, max_publishers, max_subscribers, .. } = *geometry;
+    event!(
+        info,
+        path = %path.display(),
+        schema,
+        depth,
+        max_publishers,
+        max_subscribers,
+        "channel created"
+    );
 }
 
 /// A segment makes room for another of the same name.
@@ -33,6 +43,16 @@ pub fn retired(path: &Path) {
 /// A segment has lost its name.
 pub fn removed(path: &Path) {
     event!(info, path = %path.display(), "channel removed");
+}
+
+/// A segment is found that everybody has left by dying.
+pub fn stale(path: &Path) {
+    event!(warn, path = %path.display(), "channel found without anybody: they have died");
+}
+
+/// A subscriber goes from a segment that was replaced to the one that has its name now.
+pub fn followed(path: &Path, number: u32) {
+    event!(info, path = %path.display(), kind = "subscriber", number, "followed to a new channel");
 }
 
 /// A handle has its place.

@@ -88,7 +88,8 @@ struct Header {
     file_size: u64,
     /// Bit *i*: whoever made the segment has set option *i* of [`OPTIONS`].
     chosen: u32,
-    reserved: u32,
+    /// Generations of publishers begin after this one.
+    first_generation: u32,
 }
 
 /// The options that both sides of a channel share.
@@ -167,6 +168,8 @@ pub struct Geometry {
     pub rings_offset: u64,
     pub ring_stride: u64,
     pub file_size: u64,
+    /// Of a segment that replaces another: the last generation that a publisher had there.
+    pub first_generation: u32,
 }
 
 /// What a checked header says.
@@ -270,6 +273,7 @@ impl Geometry {
             rings_offset,
             ring_stride,
             file_size,
+            first_generation: 0,
         })
     }
 
@@ -388,7 +392,7 @@ pub fn write(pattern: Pattern, channel: &Channel, text: &str, geometry: &Geometr
         ring_stride: geometry.ring_stride,
         file_size: geometry.file_size,
         chosen: set.fold(0, |bits, (option, _)| bits | 1 << option),
-        reserved: 0,
+        first_generation: geometry.first_generation,
     };
     let texts = [name.as_bytes(), text.as_bytes()].concat();
     header.checksum = checksum(&header, &texts);
@@ -464,6 +468,7 @@ pub fn read(
         rings_offset: header.rings_offset,
         ring_stride: header.ring_stride,
         file_size: header.file_size,
+        first_generation: header.first_generation,
     };
     let text_end = (size_of::<Header>() + name.len() + schema.len()) as u64;
     geometry.check(text_end, page).map_err(Refusal::NotAChannel)?;

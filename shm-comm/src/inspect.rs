@@ -36,6 +36,8 @@ pub struct ChannelInfo {
     pub pattern: Pattern,
     /// Its file.
     pub path: PathBuf,
+    /// Who may use it: what a [`Channel`] must say to open it.
+    pub access: Access,
     /// The name of the messages' type: `Pose`, `[f64; 7]`.
     pub type_name: String,
     /// The [canonical text](crate::schema) of the type.
@@ -115,7 +117,8 @@ pub struct SubscriberInfo {
 }
 
 /// All channels of a folder, by name: a look that disturbs nobody. `None` is the folder in which
-/// channels are that name no [`root`](Channel::root).
+/// channels are that name no [`root`](Channel::root) and no [`access`](Channel::access): those of the
+/// user that this process acts as.
 ///
 /// A file that is no channel, is damaged, or is of another release, is passed over;
 /// [`Channel::info`] says what is wrong with it. A folder that is not there has no channels.
@@ -290,6 +293,7 @@ impl Look {
             name,
             pattern,
             path: self.door.path().to_owned(),
+            access: self.door.access(),
             type_name: schema::name_in(&schema),
             schema,
             layout_hash,

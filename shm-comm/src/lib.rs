@@ -33,8 +33,12 @@
 //! # What this is not
 //!
 //! It does not cross machines, keeps nothing after everybody has gone, and does not make a slow
-//! subscriber's publisher wait. All participants of a channel run as one user, and trust each other
-//! with the contents of messages.
+//! subscriber's publisher wait. All participants of a channel run as one user or group, and trust each
+//! other with the contents of messages.
+//!
+//! # Features
+//!
+//! * `tracing`: events of that crate for what happens to channels, target `shm_comm`. Off by default.
 
 // 64 bits: positions of channels that run for years, offsets of locks beyond every file.
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]

@@ -37,8 +37,9 @@ pub enum Access {
     /// umask. They trust each other: each can stop a channel, and remove its file.
     ///
     /// Every handle of the channel says it. The folder is by default
-    /// `/dev/shm/shm-comm-group-<group id>`, by the process's effective group. A folder that is not
-    /// there is made with the process's group (its parents must be there). For a group that is not
+    /// `/dev/shm/shm-comm-group-<group id>`, by the process's effective group, which is a group of
+    /// their own for most users. A folder that is not there, or is yours and empty, is shared with the
+    /// process's group (its parents must be there). For a group that is not
     /// everybody's first one let root make the folder: `sudo install -d -g robots -m 2770
     /// /dev/shm/robots`. One that somebody else has made for such a group, where everybody can make
     /// folders, is refused: he may share another group with you than the one you mean.

@@ -99,16 +99,21 @@ impl<T: ShmMessage> Publisher<T> {
 
     /// Which publisher this is: what its samples say.
     pub fn id(&self) -> PublisherId {
-        PublisherId::from(self.output.id())
+        let (ring, generation) = self.output.id();
+        PublisherId { ring, generation }
     }
 
-    /// How many subscribers are alive.
+    /// How many subscribers are alive. 0 also in a forked child, and if the [lock is
+    /// lost](WaitError::LockLost): `wait_for_subscribers(0, …)` tells.
     pub fn subscribers(&self) -> usize {
         self.output.subscribers()
     }
 
     /// Waits until at least `n` subscribers are there, and says whether they came in time. What is
     /// published after that reaches all of them.
+    ///
+    /// If this publisher has just replaced the channel, those who were there count once they have
+    /// followed: at once if they are blocked in a call, else at their next one.
     ///
     /// It cannot be interrupted: to stop early, wait in short steps.
     ///
@@ -150,7 +155,7 @@ pub struct PublisherStats {
     pub sent: u64,
     /// Messages published on its ring, also by those before it: the next one's sequence.
     pub published: u64,
-    /// Slots that were passed because a subscriber held them.
+    /// Slots that were passed because a subscriber held them, also by loans that failed.
     pub skipped_slots: u64,
 }
 
@@ -402,7 +407,7 @@ impl<T: ShmMessage> Subscriber<T> {
     /// As for [`recv`](Self::recv), but it cannot be interrupted.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Sample<T>>, RecvError> {
-        Ok(self.input.next()?.map(Sample::from))
+        Ok(self.input.next()?.map(Sample::new))
     }
 
     /// The newest message that is still in the ring: seen before or not, also one that was
@@ -417,7 +422,7 @@ impl<T: ShmMessage> Subscriber<T> {
     /// As for [`try_recv`](Self::try_recv). A newest message that is not valid is reported each time,
     /// until there is a newer one.
     pub fn latest(&mut self) -> Result<Option<Sample<T>>, RecvError> {
-        Ok(self.input.latest()?.map(Sample::from))
+        Ok(self.input.latest()?.map(Sample::new))
     }
 
     /// All messages, one after the other. Blocks for each, and ends when interrupted.
@@ -464,7 +469,7 @@ impl<T: ShmMessage> Subscriber<T> {
         let mut patience = Patience::new(timeout);
         loop {
             if let Some(received) = self.input.next()? {
-                return Ok(Some(Sample::from(received)));
+                return Ok(Some(Sample::new(received)));
             }
             // Only says whether to look again: the message itself comes out above, in registers.
             if let Some(end) = self.wait(&mut patience) {
@@ -625,7 +630,8 @@ impl<'s, T: ShmMessage> IntoIterator for &'s mut Subscriber<T> {
 
 /// Which publisher published a message.
 ///
-/// Stable over a restart that takes its ring over, except for the generation.
+/// Stable over a restart that takes its ring over, except for the generation. If a publisher replaces
+/// the channel, because it has another type or geometry, generations go on and sequences begin at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct PublisherId {
@@ -634,12 +640,6 @@ pub struct PublisherId {
     /// Which of the publishers of that ring, one after the other, it is: from 1. After 65535 come
     /// 0 and 1 again.
     pub generation: u16,
-}
-
-impl From<(u32, u16)> for PublisherId {
-    fn from((ring, generation): (u32, u16)) -> PublisherId {
-        PublisherId { ring, generation }
-    }
 }
 
 /// One message, to read in place.
@@ -655,7 +655,9 @@ pub struct Sample<T: ShmMessage> {
 }
 
 impl<T: ShmMessage> Sample<T> {
-    /// Its number among the messages of its ring: from 0, without a gap unless some were missed.
+    /// Its number among the messages of its ring: from 0, without a gap unless some were missed. (Again
+    /// from 0 if a publisher has replaced the channel by one of another type or geometry; it has another
+    /// generation then.)
     #[inline]
     pub fn sequence(&self) -> u64 {
         self.found.sequence
@@ -680,9 +682,9 @@ impl<T: ShmMessage> Sample<T> {
     }
 }
 
-impl<T: ShmMessage> From<Received<T>> for Sample<T> {
+impl<T: ShmMessage> Sample<T> {
     #[inline(always)]
-    fn from((found, ring): Received<T>) -> Sample<T> {
+    fn new((found, ring): Received<T>) -> Sample<T> {
         Sample { found, ring }
     }
 }

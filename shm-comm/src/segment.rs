@@ -269,6 +269,11 @@ impl Door {
         &self.path
     }
 
+    /// Who may use it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
     /// Wraps an error of the system in what was tried.
     pub fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError + use<> {
         let path = self.path.clone();
@@ -283,8 +288,10 @@ impl Door {
         needed: u64,
     ) -> AttachError {
         if os::is_out_of_space(&error) {
-            let (path, file_system) = (self.path.clone(), os::file_system_size(file));
-            AttachError::NoSpace { path, needed, file_system }
+            let (path, space) = (self.path.clone(), os::space(file));
+            let (file_system, free) =
+                (space.map(|space| space.size), space.map(|space| space.free));
+            AttachError::NoSpace { path, needed, file_system, free }
         } else {
             self.os(action)(error)
         }
@@ -375,6 +382,7 @@ impl Door {
             Ok(_) | Err(AttachError::FormatVersion { .. }) => {}
             Err(error) => return Err(error),
         }
+        events::stale(&self.path);
         self.unlink(file.file()).map_err(self.os("remove"))
     }
 
@@ -465,8 +473,8 @@ enum Entered {
     Segment(Segment),
     /// It was stale, or somebody else was first, or is removing it. Start over.
     NotYet,
-    /// It was retired by us. Make the next, and at once.
-    Retired,
+    /// It was retired by us, and had publishers of generations up to this. Make the next, and at once.
+    Retired(u32),
 }
 
 impl Wanted<'_> {
@@ -475,16 +483,17 @@ impl Wanted<'_> {
         // Of our own pauses, not by the clock: we may have been stopped ourselves.
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_micros(1);
+        let mut first_generation = 0;
         loop {
             let entered = match self.door.open()? {
                 Some(file) => self.enter_existing(file)?,
                 None if self.role == (Role::Follower { makes: false }) => Entered::NotYet,
-                None => self.make()?,
+                None => self.make(first_generation)?,
             };
             let busy = || AttachError::Busy { path: self.door.path.clone(), waited: PATIENCE };
             match entered {
                 Entered::Segment(segment) => return Ok(segment),
-                Entered::Retired => {}
+                Entered::Retired(generations) => first_generation = generations,
                 Entered::NotYet if self.is_follower() => return Err(busy()),
                 Entered::NotYet => std::thread::sleep(pause),
             }
@@ -551,7 +560,8 @@ impl Wanted<'_> {
                         (self.retire)(&mapping);
                         events::retired(&door.path);
                         door.set_aside(member.file.file()).map_err(door.os("set aside"))?;
-                        return Ok(Entered::Retired);
+                        let generations = generations(member.file.file(), &found.geometry);
+                        return Ok(Entered::Retired(generations));
                     }
                     return Ok(Entered::NotYet);
                 }
@@ -575,7 +585,7 @@ impl Wanted<'_> {
             })
     }
 
-    fn make(&self) -> Result<Entered, AttachError> {
+    fn make(&self, first_generation: u32) -> Result<Entered, AttachError> {
         let (door, name) = (&self.door, &self.channel.name);
         if self.text.len() > header::MAX_TEXT {
             return Err(AttachError::SchemaTooLong {
@@ -585,7 +595,8 @@ impl Wanted<'_> {
             });
         }
         let text_len = (name.len() + self.text.len()) as u64;
-        let geometry = Geometry::plan(self.channel, self.schema, text_len, os::page_size())?;
+        let mut geometry = Geometry::plan(self.channel, self.schema, text_len, os::page_size())?;
+        geometry.first_generation = first_generation;
         let needed = geometry.rings_offset;
         let no_room = |action, file| move |error| door.no_room(action, error, file, needed);
         let mode = match door.access {
@@ -613,7 +624,7 @@ impl Wanted<'_> {
             }
             Err(error) => return Err(no_room("name", file.file())(error)),
         }
-        events::created(&door.path, self.text);
+        events::created(&door.path, self.text, &geometry);
         let member = Member { file, door: door.clone() };
         self.mapped(member, &geometry)
     }
@@ -697,6 +708,16 @@ pub fn holds(
     Err(AttachError::WrongSegment { channel: channel.to_owned(), found, pattern })
 }
 
+/// The last generation of any publisher of this segment.
+fn generations(file: &File, geometry: &Geometry) -> u32 {
+    let last = |ring| {
+        let mut generation = [0; 4];
+        let offset = geometry.ring_offset(ring) + size_of::<u64>() as u64;
+        file.read_exact_at(&mut generation, offset).map_or(0, |()| u32::from_ne_bytes(generation))
+    };
+    (0..geometry.max_publishers).map(last).fold(geometry.first_generation, u32::max)
+}
+
 /// Whether somebody has replaced this segment, or is about to.
 fn is_retired(file: &File, geometry: &Geometry) -> bool {
     let mut word = [0; 4];
@@ -751,6 +772,15 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
     }
     let (user, mode) = (os::user(), found.mode() & 0o7777);
     let foreign = |owner| unsafe_root(format!("belongs to user {owner}, you are user {user}"));
+    let not_a_member = |found: &Metadata| {
+        let (owner, group) = (found.uid(), found.gid());
+        unsafe_root(format!(
+            "belongs to user {owner} and group {group}, you are user {user} and not in that group"
+        ))
+    };
+    if access == Access::Group && !os::is_in_group(found.gid()) {
+        return Err(not_a_member(&found));
+    }
     let folder = Descriptor::open(|| os::open_folder(path)).map_err(|error| match found.uid() {
         owner if owner != user => foreign(owner),
         _ => unsafe_root(format!("cannot be opened (mode {mode:04o}): {error}")),
@@ -764,6 +794,10 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
         let mode = found.mode() & 0o7777;
         return match found.uid() == user {
             false => Err(foreign(found.uid())),
+            true if mode & 0o2022 == 0o2020 => Err(unsafe_root(format!(
+                "is shared with group {} (mode {mode:04o}): that is for Access::Group",
+                found.gid()
+            ))),
             true if mode & 0o022 != 0 => {
                 Err(unsafe_root(format!("may be written to by others (mode {mode:04o})")))
             }
@@ -777,10 +811,7 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
         let found = inspect()?;
         let mode = found.mode() & 0o7777;
         if !os::is_in_group(found.gid()) {
-            let (owner, group) = (found.uid(), found.gid());
-            return Err(unsafe_root(format!(
-                "belongs to user {owner} and group {group}, you are user {user} and not in that group"
-            )));
+            return Err(not_a_member(&found));
         }
         // Where everybody can make folders, so can somebody who shares some other group with us.
         let open = path.parent().and_then(|parent| std::fs::metadata(parent).ok());

@@ -185,6 +185,21 @@ fn what_was_published_before_the_subscriber_has_followed_is_counted_as_missed() 
 }
 
 #[test]
+fn publishers_of_a_replaced_channel_and_of_the_next_are_told_apart() {
+    let root = Root::new();
+    let mut subscriber = numbers(root.channel());
+    let mut ids = Vec::new();
+    for depth in [8, 8, 16, 16, 32] {
+        let mut publisher = Publisher::<u64>::new(root.channel().depth(depth)).unwrap();
+        publisher.send(&1).unwrap();
+        let sample = subscriber.recv_timeout(SOON).unwrap().unwrap();
+        assert_eq!(sample.publisher(), publisher.id());
+        ids.push((sample.publisher().ring, sample.publisher().generation, sample.sequence()));
+    }
+    assert_eq!(ids, [(0, 1, 0), (0, 2, 1), (0, 3, 0), (0, 4, 1), (0, 5, 0)]);
+}
+
+#[test]
 fn a_sample_of_a_replaced_channel_can_still_be_read() {
     let root = Root::new();
     let mut subscriber = numbers(root.channel());

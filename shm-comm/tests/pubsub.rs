@@ -450,8 +450,8 @@ fn when_all_slots_are_held_the_loan_says_by_whom() {
     assert_eq!(
         error.to_string(),
         format!(
-            "channel \"test/channel\": all 8 slots are held (one perhaps by several), \
-             by subscriber 0 (pid {pid}): 8"
+            "channel \"test/channel\": all 8 slots are held, by subscriber 0 (pid {pid}): 8 \
+             (several may hold the same)"
         )
     );
     drop(held);

@@ -143,7 +143,9 @@ fn a_channel_tells_when_it_is_made_joined_left_and_removed_and_nothing_of_messag
 
     let mut publisher = Publisher::<u64>::new(root.channel()).unwrap();
     let [created, attached] = events.take();
-    created.check(Level::INFO, &[("message", "channel created"), path, ("schema", "u64")]);
+    let geometry = [("depth", "64"), ("max_publishers", "8"), ("max_subscribers", "64")];
+    let what = [("message", "channel created"), path, ("schema", "u64")];
+    created.check(Level::INFO, &[&what[..], &geometry].concat());
     attached.check(Level::INFO, &handle("publisher", "attached"));
 
     let mut subscriber = Subscriber::<u64>::new(root.channel()).unwrap();

@@ -406,6 +406,7 @@ impl<T: ShmMessage> Input<T> {
         (self.seat, self.sources, self.known, self.turn) = (seat, sources, known, 0);
         (self.has_moved, self.homeless_since) = (true, None);
         (self.trouble, self.is_troubled) = (None, false);
+        events::followed(self.seat.segment.path(), self.seat.id);
         Ok(true)
     }
 

@@ -130,7 +130,12 @@ fn take_over(
         // Until the bit is set nobody else looks; killed before, it is done again.
         ring::initialise(&ring);
     }
-    let generation = ring.generation().load(Ordering::Relaxed).wrapping_add(1);
+    let last = if fresh {
+        segment.geometry().first_generation
+    } else {
+        ring.generation().load(Ordering::Relaxed)
+    };
+    let generation = last.wrapping_add(1);
     let Ok(writer) = Writer::take_over(&ring, generation as u16) else {
         // SAFETY: The writer that could have written was not made.
         let _ = unsafe { segment.mapping().protect_ring(number, Protection::Read) };
@@ -210,6 +215,10 @@ impl<T: ShmMessage> Output<T> {
 
     #[cold]
     fn claim_again(&mut self) -> Result<Claim, LoanError> {
+        if !self.place.segment.is_locked() {
+            events::lock_lost(self.place.segment.path());
+            return Err(LoanError::LockLost { channel: self.channel.clone() });
+        }
         let control = &self.ring.control;
         let registered = control.registered().load(Ordering::Acquire);
         control.reap(&self.place.segment, registered);

@@ -235,6 +235,10 @@ const MOST_INTERRUPTIONS: u32 = 1000;
 /// touch of a page of a full tmpfs is a SIGBUS.
 pub fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let end = offset.checked_add(len).ok_or(io::ErrorKind::FileTooLarge)?;
+    // Not first everything that there is, and then the error.
+    if space(file).is_some_and(|space| space.free < len) {
+        return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+    }
     let mut done = offset;
     while done < end {
         let piece = (end - done).min(ALLOCATE_AT_ONCE);
@@ -287,14 +291,25 @@ pub fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::ENOMEM))
 }
 
-/// Bytes of the file system that has this file.
-pub fn file_system_size(file: &File) -> Option<u64> {
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// All of it.
+    pub size: u64,
+    /// What is left for us.
+    pub free: u64,
+}
+
+/// How much room the file system of this file has; `None` if that cannot be told, or is not limited.
+pub fn space(file: &File) -> Option<Space> {
     let mut info = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: The descriptor is open, `info` has room for a `statvfs`.
     check(unsafe { libc::fstatvfs(file.as_raw_fd(), info.as_mut_ptr()) }).ok()?;
     // SAFETY: `fstatvfs` succeeded, so it has filled it.
     let info = unsafe { info.assume_init() };
-    Some(info.f_blocks * info.f_frsize)
+    let bytes = |blocks: u64| blocks.checked_mul(info.f_frsize);
+    let space = Space { size: bytes(info.f_blocks)?, free: bytes(info.f_bavail)? };
+    (space.size > 0).then_some(space)
 }
 
 /// How a byte of a file is locked.
