@@ -3,13 +3,14 @@
 //! Events are collected where they happen: on the thread of the test.
 
 use shm_comm::{AttachError, Channel, Publisher, RecvError, Subscriber, WaitError};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -46,7 +47,14 @@ impl Visit for Event {
     }
 }
 
-struct Collector(Arc<Mutex<Vec<Event>>>);
+thread_local! {
+    /// What has happened on this thread.
+    static HAPPENED: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One for the whole program: several that come and go while events happen for the first time miss
+/// some.
+struct Collector;
 
 impl tracing::Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -55,7 +63,7 @@ impl tracing::Subscriber for Collector {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut found = Event { level: *event.metadata().level(), fields: BTreeMap::default() };
         event.record(&mut found);
-        self.0.lock().unwrap().push(found);
+        HAPPENED.with_borrow_mut(|events| events.push(found));
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
@@ -66,22 +74,20 @@ impl tracing::Subscriber for Collector {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// What happens on this thread while it lives.
-struct Events {
-    events: Arc<Mutex<Vec<Event>>>,
-    _collecting: tracing::subscriber::DefaultGuard,
-}
+/// What happens on this thread since it was made.
+struct Events;
 
 impl Events {
     fn collect() -> Events {
-        let events = Arc::default();
-        let collector = Collector(Arc::clone(&events));
-        Events { events, _collecting: tracing::subscriber::set_default(collector) }
+        static COLLECTING: Once = Once::new();
+        COLLECTING.call_once(|| tracing::subscriber::set_global_default(Collector).unwrap());
+        HAPPENED.with_borrow_mut(Vec::clear);
+        Events
     }
 
     /// What has happened since the last time.
     fn take<const N: usize>(&self) -> [Event; N] {
-        let events = std::mem::take(&mut *self.events.lock().unwrap());
+        let events = HAPPENED.take();
         events.try_into().unwrap_or_else(|events| panic!("not {N}: {events:#?}"))
     }
 }
