@@ -14,14 +14,16 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::door::Door;
 use crate::error::{AttachError, Error};
+use crate::folder;
 use crate::header::{self, Description, Geometry, PATTERNS, Pattern};
 use crate::liveness::{self, Place};
 use crate::options::{Access, Channel};
 use crate::process::Descriptor;
 use crate::ring::{self, PINS};
 use crate::schema;
-use crate::segment::{self, Door, Segment};
+use crate::segment::{self, Segment};
 
 /// What a look at a channel shows. Others go on meanwhile, and each number is of a moment of its own.
 ///
@@ -147,17 +149,17 @@ pub struct SubscriberInfo {
 /// # }
 /// ```
 pub fn channels(root: Option<&Path>) -> Result<Vec<ChannelInfo>, Error> {
-    let root = segment::root(root, Access::Owner);
-    let access = segment::access_of(&root);
+    let root = folder::root(root, Access::Owner);
+    let access = folder::access_of(&root);
     let mut channels = Vec::new();
-    match segment::open_root(&root, access, false) {
+    match folder::open_root(&root, access, false) {
         Ok(_) => {}
-        Err(_) if segment::is_absent(&root) => return Ok(channels),
+        Err(_) if folder::is_absent(&root) => return Ok(channels),
         Err(error) => return Err(error.into()),
     }
     for file in std::fs::read_dir(&root)? {
         let file = file?.file_name();
-        if let Some((name, pattern)) = file.to_str().and_then(segment::channel_of)
+        if let Some((name, pattern)) = file.to_str().and_then(folder::channel_of)
             && let Ok(Some(info)) = look(&Channel::new(name).root(&root).access(access), pattern)
         {
             channels.push(info);

@@ -64,9 +64,13 @@ mod wait;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod channel;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod door;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod error;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod events;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod folder;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod header;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]

@@ -1,0 +1,274 @@
+//! The name of a segment: what stands under it, and who may give and take it.
+//!
+//! Nothing here is a lock: whoever changes a name has excluded everybody else who would, see
+//! [`segment`](crate::segment).
+
+use std::ffi::{CStr, CString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::AttachError;
+use crate::events;
+use crate::folder::{file_name, is_absent, kind_of, open_root, root};
+use crate::header::{self, Pattern, Refusal};
+use crate::liveness;
+use crate::options::{Access, Channel};
+use crate::os::{self, Lock};
+use crate::process::{Descriptor, LockFile};
+use crate::schema::fnv1a;
+
+/// Where a segment is.
+#[derive(Debug)]
+pub struct Door {
+    folder: Descriptor,
+    name: CString,
+    /// The name of a segment that is retired, as long as somebody listens there.
+    aside: CString,
+    path: PathBuf,
+    access: Access,
+}
+
+impl Door {
+    /// Finds the folder of a channel, or makes it.
+    pub fn of(channel: &Channel, pattern: Pattern, make: bool) -> Result<Door, AttachError> {
+        let file_name = file_name(&channel.name, pattern)?;
+        let root = root(channel.root.as_deref(), channel.access);
+        let folder = open_root(&root, channel.access, make)?;
+        let path = root.join(&file_name);
+        let c_string = |name| {
+            CString::new(name).map_err(|error| AttachError::Os {
+                action: "name",
+                path: path.clone(),
+                source: error.into(),
+            })
+        };
+        // No channel's: their names do not begin with a dot.
+        let aside = c_string(format!(".{:016x}.retired", fnv1a(file_name.as_bytes())))?;
+        let name = c_string(file_name)?;
+        Ok(Door { folder, name, aside, path, access: channel.access })
+    }
+
+    /// The same for somebody who makes nothing. `None`: there is no such folder.
+    pub fn find(channel: &Channel, pattern: Pattern) -> Result<Option<Door>, AttachError> {
+        match Door::of(channel, pattern, false) {
+            Ok(door) => Ok(Some(door)),
+            Err(AttachError::UnsafeRoot { path, .. }) if is_absent(&path) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the file only to look at it, if it can be trusted. `None`: there is no such file.
+    pub fn look(&self) -> Result<Option<(Descriptor, Metadata)>, AttachError> {
+        let open = || os::open_file_to_read(self.folder.file(), &self.name);
+        match Descriptor::open(open) {
+            Ok(file) => {
+                let found = self.trust(file.file())?;
+                Ok(Some((file, found)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.cannot_open(error)),
+        }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who may use it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Wraps an error of the system in what was tried.
+    pub fn os(&self, action: &'static str) -> impl Fn(io::Error) -> AttachError + use<> {
+        let path = self.path.clone();
+        move |source| AttachError::Os { action, path: path.clone(), source }
+    }
+
+    pub fn no_room(
+        &self,
+        action: &'static str,
+        error: io::Error,
+        file: &File,
+        needed: u64,
+    ) -> AttachError {
+        if os::is_out_of_space(&error) {
+            let (path, space) = (self.path.clone(), os::space(file));
+            let (file_system, free) =
+                (space.map(|space| space.size), space.map(|space| space.free));
+            AttachError::NoSpace { path, needed, file_system, free }
+        } else {
+            self.os(action)(error)
+        }
+    }
+
+    pub fn refused(&self, reason: impl Into<String>) -> AttachError {
+        AttachError::NotAChannel { path: self.path.clone(), reason: reason.into() }
+    }
+
+    /// `None`: there is no such file.
+    pub fn open(&self) -> Result<Option<LockFile>, AttachError> {
+        match LockFile::open(|| os::open_file(self.folder.file(), &self.name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.cannot_open(error)),
+        }
+    }
+
+    fn cannot_open(&self, error: io::Error) -> AttachError {
+        match os::look_at(self.folder.file(), &self.name) {
+            Some(found) if !found.is_file() => self.refused(format!("it is {}", kind_of(&found))),
+            Some(found)
+                if error.kind() == io::ErrorKind::PermissionDenied && found.uid() != os::user() =>
+            {
+                self.foreign(found.uid(), found.mode())
+            }
+            _ => self.os("open")(error),
+        }
+    }
+
+    fn foreign(&self, owner: u32, mode: u32) -> AttachError {
+        let (path, user, mode) = (self.path.clone(), os::user(), mode & 0o7777);
+        AttachError::ForeignOwner { path, owner, mode, user }
+    }
+
+    /// Whether the file can be ours, before anything in it is looked at.
+    pub fn trust(&self, file: &File) -> Result<Metadata, AttachError> {
+        let found = file.metadata().map_err(self.os("inspect"))?;
+        if !found.is_file() {
+            return Err(self.refused(format!("it is {}", kind_of(&found))));
+        }
+        let group =
+            || self.folder.file().metadata().map(|folder| folder.gid()).map_err(self.os("inspect"));
+        let (trusted, mask) = match self.access {
+            Access::Owner => (found.uid() == os::user(), 0o022),
+            // The folder's group is ours, so whoever made the file with it is one of us.
+            Access::Group => (found.uid() == os::user() || found.gid() == group()?, 0o002),
+        };
+        if !trusted {
+            return Err(self.foreign(found.uid(), found.mode()));
+        }
+        let mode = found.mode() & 0o7777;
+        if mode & mask != 0 {
+            let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+            return Err(self.refused(format!("{who} may write to it (mode {mode:04o})")));
+        }
+        Ok(found)
+    }
+
+    /// What a file says of itself.
+    pub fn describe(&self, file: &File) -> Result<header::Description, AttachError> {
+        let size = file.metadata().map_err(self.os("inspect"))?.len();
+        header::read(size, os::page_size(), |to, offset| file.read_exact_at(to, offset).is_ok())
+            .map_err(|refusal| match refusal {
+                Refusal::NotAChannel(reason) => self.refused(reason),
+                Refusal::Format(found) => AttachError::FormatVersion {
+                    path: self.path.clone(),
+                    found,
+                    known: header::FORMAT,
+                },
+            })
+    }
+
+    /// Removes a segment to which nobody is attached or will come, and says whether there was one.
+    pub fn remove_if_stale(&self) -> Result<bool, AttachError> {
+        let Some(file) = self.open()? else { return Ok(false) };
+        self.trust(file.file())?;
+        let lock = os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive);
+        let is_stale = lock.map_err(self.os("lock"))? && !self.is_awaited();
+        if is_stale { self.remove_stale(&file) } else { Ok(false) }
+    }
+
+    /// Removes a segment whose lifecycle byte is held exclusively. `false`: it was not there any more.
+    pub fn remove_stale(&self, file: &LockFile) -> Result<bool, AttachError> {
+        // Nobody is attached: stale, also if another release made it. What looks like no segment at
+        // all is not ours to remove, though.
+        match self.describe(file.file()) {
+            Ok(_) | Err(AttachError::FormatVersion { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        events::stale(&self.path);
+        self.unlink(file.file()).map_err(self.os("remove"))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &File {
+        self.folder.file()
+    }
+
+    /// A new file without a name.
+    pub fn create(&self) -> io::Result<LockFile> {
+        let mode = match self.access {
+            Access::Owner => 0o600,
+            Access::Group => 0o660,
+        };
+        LockFile::open(|| os::create_nameless(self.folder.file(), mode))
+    }
+
+    /// Gives the file its name. `AlreadyExists`: somebody else was first.
+    pub fn link(&self, file: &File) -> io::Result<()> {
+        os::link(file, self.folder.file(), &self.name)
+    }
+
+    /// Whether the name is this file's.
+    pub fn is_named(&self, file: &File) -> io::Result<bool> {
+        self.bears(file, &self.name)
+    }
+
+    /// Whether a name of the folder is this file's.
+    fn bears(&self, file: &File, name: &CStr) -> io::Result<bool> {
+        os::is_named(file, self.folder.file(), name)
+    }
+
+    /// The same for who is about to change that: the descriptor of the folder may have become another
+    /// one's.
+    fn may_change(&self, file: &File, name: &CStr) -> io::Result<bool> {
+        Ok(self.bears(file, name)? && self.folder.is_intact())
+    }
+
+    /// Takes the name away, if it is this file's. The caller has excluded everybody else who would.
+    pub fn unlink(&self, file: &File) -> io::Result<bool> {
+        let named = self.may_change(file, &self.name)?;
+        if named {
+            os::unlink(self.folder.file(), &self.name)?;
+            events::removed(&self.path);
+        }
+        Ok(named)
+    }
+
+    /// Takes the name away from a segment that is retired. The caller has excluded everybody else who
+    /// would.
+    pub fn set_aside(&self, file: &File) -> io::Result<()> {
+        let folder = self.folder.file();
+        let awaits = liveness::anyone_listens(file)? && !self.is_awaited();
+        if awaits && self.may_change(file, &self.name)? {
+            os::rename(folder, &self.name, &self.aside)?;
+            events::removed(&self.path);
+        } else {
+            self.unlink(file)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are subscribers of a segment before the current one, who will come.
+    pub fn is_awaited(&self) -> bool {
+        let open = || os::open_file_to_read(self.folder.file(), &self.aside);
+        let Ok(file) = Descriptor::open(open) else { return false };
+        let awaited = liveness::anyone_listens(file.file()).unwrap_or(false);
+        if !awaited {
+            let _ = self.unlink_aside(file.file());
+        }
+        awaited
+    }
+
+    /// Removes a segment that was set aside, if it is this one.
+    pub fn unlink_aside(&self, file: &File) -> io::Result<()> {
+        if file.metadata()?.is_file() && self.may_change(file, &self.aside)? {
+            os::unlink(self.folder.file(), &self.aside)?;
+        }
+        Ok(())
+    }
+}
