@@ -30,6 +30,16 @@ pub struct Door {
     access: Access,
 }
 
+/// What there is of a segment that was set aside.
+enum Aside {
+    /// Somebody listens there.
+    Awaited,
+    /// Somebody is still attached, or is removing it.
+    InUse,
+    /// Nothing, or nobody; then with its lifecycle byte held.
+    Free(Option<Descriptor>),
+}
+
 impl Door {
     /// Finds the folder of a channel, or makes it.
     pub fn of(channel: &Channel, pattern: Pattern, make: bool) -> Result<Door, AttachError> {
@@ -242,29 +252,47 @@ impl Door {
     /// Takes the name away from a segment that is retired. The caller has excluded everybody else who
     /// would.
     pub fn set_aside(&self, file: &File) -> io::Result<()> {
-        let folder = self.folder.file();
-        let awaits = liveness::anyone_listens(file)? && !self.is_awaited();
-        if awaits && self.may_change(file, &self.name)? {
-            os::rename(folder, &self.name, &self.aside)?;
-            events::removed(&self.path);
-        } else {
-            self.unlink(file)?;
+        let awaits = liveness::anyone_listens(file)?;
+        match self.aside() {
+            // Held until the name is another's: nobody unlinks what takes the place of this one.
+            Aside::Free(_held) if awaits && self.may_change(file, &self.name)? => {
+                os::rename(self.folder.file(), &self.name, &self.aside)?;
+                events::removed(&self.path);
+            }
+            _ => {
+                self.unlink(file)?;
+            }
         }
         Ok(())
     }
 
     /// Whether there are subscribers of a segment before the current one, who will come.
     pub fn is_awaited(&self) -> bool {
-        let open = || os::open_file_to_read(self.folder.file(), &self.aside);
-        let Ok(file) = Descriptor::open(open) else { return false };
-        let awaited = liveness::anyone_listens(file.file()).unwrap_or(false);
-        if !awaited {
-            let _ = self.unlink_aside(file.file());
+        match self.aside() {
+            Aside::Awaited => true,
+            Aside::Free(Some(file)) => {
+                let _ = self.unlink_aside(file.file());
+                false
+            }
+            Aside::InUse | Aside::Free(None) => false,
         }
-        awaited
     }
 
-    /// Removes a segment that was set aside, if it is this one.
+    fn aside(&self) -> Aside {
+        match Descriptor::open(|| os::open_file(self.folder.file(), &self.aside)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Aside::Free(None),
+            // What cannot be told is no reason to remove anything.
+            Err(_) => Aside::Awaited,
+            Ok(file) if liveness::anyone_listens(file.file()).unwrap_or(true) => Aside::Awaited,
+            Ok(file) => match os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive) {
+                Ok(true) => Aside::Free(Some(file)),
+                _ => Aside::InUse,
+            },
+        }
+    }
+
+    /// Removes a segment that was set aside, if it is this one. The caller has its lifecycle byte
+    /// exclusively.
     pub fn unlink_aside(&self, file: &File) -> io::Result<()> {
         if file.metadata()?.is_file() && self.may_change(file, &self.aside)? {
             os::unlink(self.folder.file(), &self.aside)?;

@@ -71,7 +71,21 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
     if access == Access::Group && !os::is_in_group(found.gid()) {
         return Err(not_a_member(&found));
     }
-    let folder = Descriptor::open(|| os::open_folder(path)).map_err(|error| match found.uid() {
+    let start = Instant::now();
+    let opened = loop {
+        match Descriptor::open(|| os::open_folder(path)) {
+            // Whoever makes a folder for a group needs two steps.
+            Err(error)
+                if access == Access::Group
+                    && error.kind() == io::ErrorKind::PermissionDenied
+                    && start.elapsed() < FOLDER_PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => break opened,
+        }
+    };
+    let folder = opened.map_err(|error| match found.uid() {
         owner if owner != user => foreign(owner),
         _ => unsafe_root(format!("cannot be opened (mode {mode:04o}): {error}")),
     })?;
@@ -95,7 +109,6 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
         };
     }
     // For a group. Whoever makes it needs two steps, and may have been killed between them.
-    let start = Instant::now();
     let mut tried = false;
     loop {
         let found = inspect()?;
@@ -104,7 +117,8 @@ pub fn open_root(path: &Path, access: Access, make: bool) -> Result<Descriptor, 
             return Err(not_a_member(&found));
         }
         // Where everybody can make folders, so can somebody who shares some other group with us.
-        let open = path.parent().and_then(|parent| std::fs::metadata(parent).ok());
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let open = std::fs::metadata(parent.unwrap_or(Path::new("."))).ok();
         let is_open = open.is_none_or(|parent| parent.mode() & 0o002 != 0);
         if is_open && found.gid() != os::group() && ![0, user].contains(&found.uid()) {
             let (owner, group) = (found.uid(), found.gid());

@@ -72,7 +72,11 @@ impl Lock {
         let me = std::process::id();
         loop {
             match self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Guard(self),
+                Ok(_) => return Guard { lock: self, releases: true },
+                // Held by this thread's own fork, in the middle of which somebody else's handler runs.
+                Err(holder) if holder == me && FORKING.get() > 0 => {
+                    return Guard { lock: self, releases: false };
+                }
                 Err(holder) if holder == me => std::thread::sleep(PAUSE),
                 Err(parent) => {
                     // The thread that holds it is not in this process, and never will be.
@@ -83,7 +87,7 @@ impl Lock {
                         Ordering::Acquire,
                     );
                     if taken.is_ok() {
-                        let guard = Guard(self);
+                        let guard = Guard { lock: self, releases: true };
                         // SAFETY: The guard is the only one. What was there is half done, and is
                         // neither looked at nor dropped.
                         unsafe { self.state.get().write(None) };
@@ -96,27 +100,32 @@ impl Lock {
 }
 
 /// The right to the state. Dropped: others may have it.
-struct Guard<'l>(&'l Lock);
+struct Guard<'l> {
+    lock: &'l Lock,
+    releases: bool,
+}
 
 impl Deref for Guard<'_> {
     type Target = Option<Process>;
 
     fn deref(&self) -> &Option<Process> {
         // SAFETY: There is one guard at a time.
-        unsafe { &*self.0.state.get() }
+        unsafe { &*self.lock.state.get() }
     }
 }
 
 impl DerefMut for Guard<'_> {
     fn deref_mut(&mut self) -> &mut Option<Process> {
         // SAFETY: As above.
-        unsafe { &mut *self.0.state.get() }
+        unsafe { &mut *self.lock.state.get() }
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0.holder.store(0, Ordering::Release);
+        if self.releases {
+            self.lock.holder.store(0, Ordering::Release);
+        }
     }
 }
 
@@ -199,7 +208,7 @@ extern "C" fn before_fork() {
 fn after_fork() -> Option<Guard<'static>> {
     let depth = FORKING.get().saturating_sub(1);
     FORKING.set(depth);
-    (depth == 0).then(|| Guard(&PROCESS))
+    (depth == 0).then(|| Guard { lock: &PROCESS, releases: true })
 }
 
 extern "C" fn in_parent() {

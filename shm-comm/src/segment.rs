@@ -142,6 +142,8 @@ impl Segment {
     /// Makes the memory of a ring real.
     pub fn allocate_ring(&self, ring: u32) -> Result<(), AttachError> {
         let (offset, len) = (self.geometry().ring_offset(ring), self.geometry().ring_stride);
+        // What somebody has allocated who was killed before he could use it is not to be missing now.
+        os::release(self.file(), offset, len);
         os::allocate(self.file(), offset, len)
             .map_err(|error| self.member.door.no_room("allocate", error, self.file(), len))
     }
@@ -201,7 +203,11 @@ impl Drop for Member {
             return;
         }
         let _ = match door.is_named(file) {
-            Ok(true) if door.is_awaited() => Ok(false),
+            Ok(true) if door.is_awaited() => {
+                // The last of those who are awaited may leave at this moment, and leave it to us.
+                let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
+                if door.is_awaited() { Ok(false) } else { door.remove_if_stale() }
+            }
             Ok(true) => door.unlink(file).map_err(door.os("remove")),
             // This one was replaced. Whoever has followed has left, too.
             _ => door.unlink_aside(file).map_err(door.os("remove")).and(door.remove_if_stale()),
@@ -245,7 +251,9 @@ impl Wanted<'_> {
             let busy = || AttachError::Busy { path: self.door.path().to_owned(), waited: PATIENCE };
             match entered {
                 Entered::Segment(segment) => return Ok(segment),
-                Entered::Retired(generations) => first_generation = generations,
+                Entered::Retired(generations) => {
+                    first_generation = first_generation.max(generations);
+                }
                 Entered::NotYet if self.is_follower() => return Err(busy()),
                 Entered::NotYet => std::thread::sleep(pause),
             }

@@ -251,6 +251,10 @@ pub type Received<T> = (Found<Held<T>>, u32);
 const HEAD_START: Duration = Duration::from_millis(20);
 /// How long to wait for the new one before that is an error.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// And so often it is looked for, at least.
+const ATTEMPTS: u32 = 20;
+/// So often a subscriber starts over that is opened while the channel is replaced.
+const MOVES: u32 = 8;
 /// How often to look around while there is nothing to read.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// After so long without a publisher somebody should look why.
@@ -281,6 +285,10 @@ pub struct Input<T> {
     has_moved: bool,
     /// Since when the segment is retired, and there is no other to go to yet.
     homeless_since: Option<Instant>,
+    /// How often it was looked for since then.
+    attempts: u32,
+    /// Where it listens until it has found a segment that is not retired.
+    anchor: Option<Arc<Seat>>,
     /// A ring has appeared that cannot be read. That was said once, and is what to say if there is
     /// nothing else.
     trouble: Option<Box<RecvError>>,
@@ -314,7 +322,15 @@ impl<T: ShmMessage> Input<T> {
             Start::Next => Reader::at_next(ring),
             Start::Oldest => Reader::at_oldest(ring),
         };
-        let (seat, sources, known) = Self::sit(channel, Role::Subscriber, max_held, start)?;
+        let sit = || Self::sit(channel, Role::Subscriber, max_held, start);
+        let (mut seat, mut sources, mut known) = sit()?;
+        for _ in 0..MOVES {
+            // Who replaced the channel before we said that we listen does not wait for us.
+            if !seat.control.is_retired() {
+                break;
+            }
+            (seat, sources, known) = sit()?;
+        }
         Ok(Input {
             owner: seat.owner,
             seat,
@@ -335,6 +351,8 @@ impl<T: ShmMessage> Input<T> {
             alone_since: Some(Instant::now()),
             has_moved: false,
             homeless_since: None,
+            attempts: 0,
+            anchor: None,
             trouble: None,
             is_troubled: false,
             message: PhantomData,
@@ -362,11 +380,9 @@ impl<T: ShmMessage> Input<T> {
     #[cold]
     fn adopt(&mut self) -> Result<(), RecvError> {
         let rings = self.seat.control.rings().load(Ordering::Acquire);
-        let new = if self.seat.segment.is_locked() {
-            self.seat.sources(rings & !self.known, Reader::at_first).map_err(changed)
-        } else {
-            Err(self.lock_lost())
-        };
+        let new = self.seat.sources(rings & !self.known, Reader::at_first).map_err(changed);
+        // Afterwards: was it our file that has told which rings there are?
+        let new = if self.seat.segment.is_locked() { new } else { Err(self.lock_lost()) };
         match new {
             Ok(new) => {
                 self.sources.extend(new);
@@ -393,18 +409,31 @@ impl<T: ShmMessage> Input<T> {
     fn follow(&mut self) -> Result<bool, RecvError> {
         let now = Instant::now();
         let waited = now - *self.homeless_since.get_or_insert(now);
+        self.attempts += 1;
         let role = Role::Follower { makes: waited >= HEAD_START };
         let moved = Self::sit(&self.channel, role, self.max_held, Reader::at_first);
         if let Err(AttachError::Busy { .. }) = moved
-            && waited < PATIENCE
+            && (waited < PATIENCE || self.attempts < ATTEMPTS)
         {
             return Ok(false);
         }
-        let (seat, sources, known) = moved.map_err(changed)?;
+        // The next call has all the patience again.
+        (self.homeless_since, self.attempts) = (None, 0);
+        let (seat, sources, known) = moved.map_err(|error| match error {
+            AttachError::Busy { path, .. } => changed(AttachError::Busy { path, waited }),
+            error => changed(error),
+        })?;
         self.forget_expected();
-        let _ = self.seat.listen(false);
-        (self.seat, self.sources, self.known, self.turn) = (seat, sources, known, 0);
-        (self.has_moved, self.homeless_since) = (true, None);
+        let old = std::mem::replace(&mut self.seat, seat);
+        (self.sources, self.known, self.turn) = (sources, known, 0);
+        self.has_moved = true;
+        if self.is_retired() {
+            // Replaced in the meantime, by somebody who has seen that we listen there, or not yet here.
+            self.anchor.get_or_insert(old);
+        } else {
+            let _ = old.listen(false);
+            self.anchor.take().map(|anchor| anchor.listen(false));
+        }
         (self.trouble, self.is_troubled) = (None, false);
         events::followed(self.seat.segment.path(), self.seat.id);
         Ok(true)
@@ -527,11 +556,8 @@ impl<T: ShmMessage> Input<T> {
     /// There is nothing to read here, and something is the matter.
     #[cold]
     fn next_elsewhere(&mut self) -> Result<Option<Received<T>>, RecvError> {
-        if let Some(trouble) = self.trouble.take() {
-            return Err(*trouble);
-        }
         if !self.is_retired() {
-            return Ok(None);
+            return self.trouble.take().map_or(Ok(None), |trouble| Err(*trouble));
         }
         // Its publishers were gone before it was retired. So what is not there now will not come;
         // but it may have come between the look at the sources and the look at the mark.
@@ -689,6 +715,7 @@ impl<T> Drop for Input<T> {
     fn drop(&mut self) {
         // What samples keep is the seat; but they hear nothing.
         let _ = self.seat.listen(false);
+        self.anchor.take().map(|anchor| anchor.listen(false));
     }
 }
 

@@ -269,7 +269,7 @@ fn allocate_piece(file: &File, offset: u64, len: u64) -> io::Result<()> {
 }
 
 /// Gives back what was allocated and is in nobody's use.
-fn release(file: &File, offset: u64, len: u64) {
+pub fn release(file: &File, offset: u64, len: u64) {
     let flags = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: The descriptor is open. If it fails the memory goes with the file.
     unsafe { libc::fallocate(file.as_raw_fd(), flags, offset as libc::off_t, len as libc::off_t) };
