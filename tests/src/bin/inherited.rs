@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         "open" => open_in_child(&channel),
         "outlive" => child_outlives_parent(&channel),
         "storm" => forks_while_threads_come_and_go(&channel),
-        "close" => close_descriptors(&channel),
+        "close" => close_descriptors(&channel, root),
         "first" => first_use_while_forking(&channel),
         _ => Err(format!("no role {role}").into()),
     };
@@ -314,12 +314,21 @@ fn first_use(channel: &Channel, delay: Duration) -> Result<()> {
 }
 
 /// Somebody closes all descriptors that he can find, and opens others in their place.
-fn close_descriptors(channel: &Channel) -> Result<()> {
+fn close_descriptors(channel: &Channel, root: &str) -> Result<()> {
     let options = || SubscriberOptions::new().wait(Wait::Sleep);
     let mut publisher = Publisher::<u64>::new(channel)?;
     let mut subscriber = Subscriber::<u64>::with(channel, options())?;
     publisher.send(&1)?;
     let sample = subscriber.recv()?;
+    // One of which all slots are held.
+    let full = Channel::new("full").root(root).depth(1).max_subscribers(1);
+    let mut blocked = Publisher::<u64>::new(&full)?;
+    let mut holder = Subscriber::<u64>::with(&full, options().max_held(16))?;
+    let mut held = Vec::new();
+    while blocked.send(&1).is_ok() {
+        held.push(holder.recv()?);
+    }
+    ensure!(blocked.loan(), Err(LoanError::AllSlotsHeld { .. }));
     // SAFETY: That is what must do no harm.
     ensure!(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0);
     let others: Vec<_> = (0..20).map(|_| std::fs::File::open("/dev/null")).collect();
@@ -328,6 +337,12 @@ fn close_descriptors(channel: &Channel) -> Result<()> {
     ensure!(subscriber.recv_timeout(SOON), Err(RecvError::LockLost { .. }));
     ensure!(subscriber.wait_for_publishers(2, SOON), Err(WaitError::LockLost { .. }));
     ensure!(publisher.wait_for_subscribers(2, SOON), Err(WaitError::LockLost { .. }));
+    ensure!(blocked.loan(), Err(LoanError::LockLost { .. }));
+    held.pop();
+    blocked.send(&2)?;
+    drop((held, holder, blocked));
+    // It could not remove the file, as the last one does.
+    ensure!(full.remove_stale()?);
     // Descriptors that others have now are left to them, also by a child.
     let child = match fork()? {
         Side::Child => end(others.iter().try_for_each(|other| {
