@@ -279,6 +279,10 @@ impl Door {
     }
 
     fn aside(&self) -> Aside {
+        // Mostly there is none, and it takes no descriptor to see that.
+        if os::look_at(self.folder.file(), &self.aside).is_none() {
+            return Aside::Free(None);
+        }
         match Descriptor::open(|| os::open_file(self.folder.file(), &self.aside)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Aside::Free(None),
             // What cannot be told is no reason to remove anything.
