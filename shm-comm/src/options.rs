@@ -168,8 +168,7 @@ pub enum Start {
 #[non_exhaustive]
 pub enum Read {
     /// `Pinned` if every bit pattern is a value of the type (numbers, arrays and structs of them), else
-    /// `Copied`: a `bool`, a `char` or an enum is checked, and what was checked must not change. (Plain
-    /// messages of up to 48 bytes are somewhat faster `Copied`, but then samples are not counted.)
+    /// `Copied`: a `bool`, a `char` or an enum is checked, and what was checked must not change.
     #[default]
     Auto,
     /// In place. The slot is held until the sample is dropped.
