@@ -29,7 +29,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
-use crate::error::AttachError;
+use crate::error::{AttachError, WaitError};
 use crate::events;
 use crate::header::{self, LINE, Pattern, Record};
 use crate::liveness::Place;
@@ -204,6 +204,19 @@ fn attach<T: ShmMessage>(channel: &Channel, role: Role) -> Result<Segment, Attac
     const { assert_layout::<T>() };
     let retire = |mapping: &Arc<Mapping>| Control::of(mapping).retire();
     Segment::attach(channel, Pattern::PubSub, T::SCHEMA, role, &retire)
+}
+
+/// Whether a handle of this channel can still tell who is there.
+fn check(segment: &Segment, channel: &str) -> Result<(), WaitError> {
+    let channel = || channel.to_owned();
+    if !segment.owner().is_here() {
+        Err(WaitError::Forked { channel: channel() })
+    } else if !segment.is_locked() {
+        events::lock_lost(segment.path());
+        Err(WaitError::LockLost { channel: channel() })
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether there is a ring: its head is not where fresh memory has it. Read without touching the

@@ -246,10 +246,7 @@ impl Channel {
 pub fn publishers(channel: &Channel, pattern: Pattern) -> usize {
     let Ok(Some(look)) = Look::at(channel, pattern) else { return 0 };
     let rings = look.bitmap(header::RINGS_OFFSET);
-    (0..look.geometry().max_publishers)
-        .filter(|number| rings >> number & 1 == 1)
-        .filter(|number| Place::Publisher(*number).is_taken(look.file()).unwrap_or(false))
-        .count()
+    liveness::publishers(look.file(), rings, look.geometry().max_publishers)
 }
 
 /// `None`: there is no such channel.
@@ -427,11 +424,8 @@ impl Look {
         self.number_at(self.geometry().control_offset + offset)
     }
 
-    /// A number of the file; 0 if that cannot be read.
     fn number_at(&self, offset: u64) -> u64 {
-        let mut bytes = [0; size_of::<u64>()];
-        let read = self.file().read_exact_at(&mut bytes, offset);
-        read.map_or(0, |()| u64::from_ne_bytes(bytes))
+        segment::read_word(self.file(), offset)
     }
 }
 

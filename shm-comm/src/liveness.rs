@@ -41,6 +41,14 @@ pub fn anyone_is_attached(file: &File) -> io::Result<bool> {
     Ok(os::locked_by_others(file, LIFECYCLE, 1)? != Lock::None)
 }
 
+/// How many of the rings in this bitmap have a live publisher, of `max` that there can be.
+pub fn publishers(file: &File, rings: u64, max: u32) -> usize {
+    (0..max)
+        .filter(|number| rings >> number & 1 == 1)
+        .filter(|number| Place::Publisher(*number).is_taken(file).unwrap_or(false))
+        .count()
+}
+
 impl Place {
     fn byte(self) -> u64 {
         match self {

@@ -163,15 +163,20 @@ impl Segment {
 
     /// A word of the file, read without touching its memory; 0 if there is none.
     pub fn read_word(&self, offset: u64) -> u64 {
-        let mut word = [0; 8];
-        let read = self.file().read_exact_at(&mut word, offset);
-        read.map_or(0, |()| u64::from_ne_bytes(word))
+        read_word(self.file(), offset)
     }
 
     /// What a participant said of itself.
     pub fn read_record(&self, offset: u64) -> Record {
         read_record(self.file(), offset)
     }
+}
+
+/// A word of a file, read without touching its memory; 0 if there is none.
+pub fn read_word(file: &File, offset: u64) -> u64 {
+    let mut word = [0; 8];
+    let read = file.read_exact_at(&mut word, offset);
+    read.map_or(0, |()| u64::from_ne_bytes(word))
 }
 
 /// What a participant said of itself; nothing if that cannot be read.

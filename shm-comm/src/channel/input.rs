@@ -7,12 +7,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Control, MappedRing, attach, hand_over, is_ring, take_place};
+use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place};
 use crate::error::{AttachError, RecvError, WaitError};
 use crate::events;
 use crate::header::{self, Pattern, Record};
 use crate::inspect;
-use crate::liveness::Place;
+use crate::liveness::{self, Place};
 use crate::message::ShmMessage;
 use crate::options::{Channel, Read, Start, SubscriberOptions};
 use crate::process::Owner;
@@ -633,15 +633,7 @@ impl<T: ShmMessage> Input<T> {
 
     /// Whether it can still be told who is there.
     pub fn check(&self) -> Result<(), WaitError> {
-        let channel = || self.channel.name.clone();
-        if !self.owner.is_here() {
-            Err(WaitError::Forked { channel: channel() })
-        } else if !self.seat.segment.is_locked() {
-            events::lock_lost(self.seat.segment.path());
-            Err(WaitError::LockLost { channel: channel() })
-        } else {
-            Ok(())
-        }
+        check(&self.seat.segment, &self.channel.name)
     }
 
     /// The source that comes `step` after the one that was read last; 0 is the next one.
@@ -704,10 +696,7 @@ impl<T: ShmMessage> Input<T> {
         }
         let rings = self.seat.control.rings().load(Ordering::Acquire);
         let segment = &self.seat.segment;
-        (0..segment.geometry().max_publishers)
-            .filter(|number| rings >> number & 1 == 1)
-            .filter(|number| Place::Publisher(*number).is_taken(segment.file()).unwrap_or(false))
-            .count()
+        liveness::publishers(segment.file(), rings, segment.geometry().max_publishers)
     }
 }
 

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
-use super::{Control, MappedRing, attach, hand_over, is_ring, take_place};
+use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place};
 use crate::error::{AttachError, Holder, LoanError, WaitError};
 use crate::events;
 use crate::header::Record;
@@ -309,14 +309,6 @@ impl<T: ShmMessage> Output<T> {
 
     /// Whether it can still be told who is there.
     pub fn check(&self) -> Result<(), WaitError> {
-        let channel = || self.channel.clone();
-        if !self.owner.is_here() {
-            Err(WaitError::Forked { channel: channel() })
-        } else if !self.place.segment.is_locked() {
-            events::lock_lost(self.place.segment.path());
-            Err(WaitError::LockLost { channel: channel() })
-        } else {
-            Ok(())
-        }
+        check(&self.place.segment, &self.channel)
     }
 }
