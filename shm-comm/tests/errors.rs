@@ -3,6 +3,8 @@
 //! The others are where what they are about is tested: `pubsub.rs`, `geometry.rs`, and the package of
 //! tests with several processes.
 
+mod common;
+
 use shm_comm::{AttachError, Channel, Publisher, Subscriber, WaitError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -13,9 +15,7 @@ struct Root(tempfile::TempDir);
 
 impl Root {
     fn new() -> Root {
-        // Whatever the umask.
-        let private = std::fs::Permissions::from_mode(0o700);
-        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
+        Root(common::private_folder())
     }
     fn channel(&self, name: &str) -> Channel {
         Channel::new(name).root(self.0.path())

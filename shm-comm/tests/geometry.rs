@@ -1,7 +1,8 @@
 //! Who decides what a channel is: its publishers, in whatever order everybody comes.
 
+mod common;
+
 use shm_comm::{AttachError, Channel, Publisher, RecvError, Subscriber, SubscriberOptions, Wait};
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -11,9 +12,7 @@ struct Root(tempfile::TempDir);
 
 impl Root {
     fn new() -> Root {
-        // Whatever the umask.
-        let private = std::fs::Permissions::from_mode(0o700);
-        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
+        Root(common::private_folder())
     }
     fn channel(&self) -> Channel {
         Channel::new("test/channel").root(self.0.path())

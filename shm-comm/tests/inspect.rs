@@ -1,5 +1,7 @@
 //! What a look at a channel shows, and that it changes nothing.
 
+mod common;
+
 use shm_comm::{
     Access, AttachError, Channel, ChannelInfo, Error, Pattern, Publisher, ShmMessage, Subscriber,
     SubscriberOptions, Wait, channels,
@@ -14,9 +16,7 @@ struct Root(tempfile::TempDir);
 
 impl Root {
     fn new() -> Root {
-        // Whatever the umask.
-        let private = std::fs::Permissions::from_mode(0o700);
-        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
+        Root(common::private_folder())
     }
     fn path(&self) -> &Path {
         self.0.path()

@@ -1,5 +1,7 @@
 //! Publish and subscribe within one process: what the handles promise.
 
+mod common;
+
 use shm_comm::{
     AttachError, Channel, LoanError, LoanUninit, Publisher, PublisherOptions, Read, RecvError,
     Sample, ShmMessage, Start, Subscriber, SubscriberOptions, Wait,
@@ -15,9 +17,7 @@ struct Root(tempfile::TempDir);
 
 impl Root {
     fn new() -> Root {
-        // Whatever the umask.
-        let private = std::fs::Permissions::from_mode(0o700);
-        Root(tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap())
+        Root(common::private_folder())
     }
     fn channel(&self) -> Channel {
         Channel::new("test/channel").root(self.0.path())
