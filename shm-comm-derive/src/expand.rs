@@ -40,18 +40,23 @@ pub fn refuse(message: &Message, errors: Option<syn::Error>) -> TokenStream {
             #(#bounds,)*
             #ident #ty_generics: 'static,
         {
-            const SCHEMA: &'static ::shm_comm::__private::Schema =
-                <::core::primitive::u8 as ::shm_comm::__private::ShmMessage>::SCHEMA;
             const ZERO_IS_VALID: ::core::primitive::bool = true;
             const PLAIN: ::core::primitive::bool = true;
-            const ZERO_OBSTACLE: &'static ::core::primitive::str = "";
-            const PLAIN_OBSTACLE: &'static ::core::primitive::str = "";
+            const LAYOUT: ::shm_comm::__private::Layout =
+                ::shm_comm::__private::Layout::of::<::core::primitive::u8>();
+            type Word = ::core::primitive::u8;
+
+            fn schema() -> ::shm_comm::__private::Schema {
+                <::core::primitive::u8 as ::shm_comm::__private::ShmMessage>::schema()
+            }
 
             fn check(
                 _: &[::core::primitive::u8],
             ) -> ::core::result::Result<(), ::shm_comm::__private::Invalid> {
                 ::core::result::Result::Ok(())
             }
+
+            ::shm_comm::__private::__shm_sized!();
         }
     }
 }
@@ -100,6 +105,13 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     let in_schema = fields.iter().enumerate().filter(|(_, field)| !field.is_padding());
     let in_schema = in_schema.map(|(i, _)| i);
     let all = 0..fields.len();
+    let word = fields.iter().fold(quote!(::core::primitive::u8), |word, Field { ty, .. }| {
+        quote! {
+            <#word as ::shm_comm::__private::Word>::Max<
+                <#ty as ::shm_comm::__private::ShmMessage>::Word
+            >
+        }
+    });
     quote! {
         #[allow(deprecated)]
         const _: () = {
@@ -120,21 +132,27 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
             // layout itself, and the rest holds if it holds for every field.
             #[automatically_derived]
             unsafe impl ::shm_comm::__private::ShmMessage for #ident {
-                const SCHEMA: &'static ::shm_comm::__private::Schema =
-                    &::shm_comm::__private::Schema {
+                const ZERO_IS_VALID: ::core::primitive::bool = __SHM.zero_is_valid();
+                const PLAIN: ::core::primitive::bool = __SHM.plain();
+                const LAYOUT: ::shm_comm::__private::Layout =
+                    ::shm_comm::__private::Layout::of::<#ident>().but(
+                        const { &__SHM.zero_obstacle() }.as_str(),
+                        const { &__SHM.plain_obstacle() }.as_str(),
+                    );
+                type Word = #word;
+
+                fn schema() -> ::shm_comm::__private::Schema {
+                    ::shm_comm::__private::Schema {
                         size: ::core::mem::size_of::<#ident>(),
                         align: ::core::mem::align_of::<#ident>(),
                         kind: ::shm_comm::__private::Kind::Struct {
-                            name: #schema_name,
-                            fields: &[#(__SHM.members[#in_schema].field()),*],
+                            name: ::std::string::String::from(#schema_name),
+                            fields: ::std::vec![#(__SHM.members[#in_schema].field()),*],
                         },
-                    };
-                const ZERO_IS_VALID: ::core::primitive::bool = __SHM.zero_is_valid();
-                const PLAIN: ::core::primitive::bool = __SHM.plain();
-                const ZERO_OBSTACLE: &'static ::core::primitive::str =
-                    const { &__SHM.zero_obstacle() }.as_str();
-                const PLAIN_OBSTACLE: &'static ::core::primitive::str =
-                    const { &__SHM.plain_obstacle() }.as_str();
+                    }
+                }
+
+                ::shm_comm::__private::__shm_sized!();
 
                 #[inline]
                 fn check(
@@ -175,26 +193,33 @@ fn expand_enum(message: &Message, repr: Integer, variants: &[Variant]) -> TokenS
             // pointer, and no destructor (asserted); `check` accepts the variants' values only.
             #[automatically_derived]
             unsafe impl ::shm_comm::__private::ShmMessage for #ident {
-                const SCHEMA: &'static ::shm_comm::__private::Schema =
-                    &::shm_comm::__private::Schema {
+                const ZERO_IS_VALID: ::core::primitive::bool = __SHM_ZERO;
+                const PLAIN: ::core::primitive::bool = false;
+                const LAYOUT: ::shm_comm::__private::Layout =
+                    ::shm_comm::__private::Layout::of::<#ident>().but(
+                        if __SHM_ZERO { "" } else { #no_zero },
+                        #not_plain,
+                    );
+                type Word = <#integer as ::shm_comm::__private::ShmMessage>::Word;
+
+                fn schema() -> ::shm_comm::__private::Schema {
+                    ::shm_comm::__private::Schema {
                         size: ::core::mem::size_of::<#ident>(),
                         align: ::core::mem::align_of::<#ident>(),
                         kind: ::shm_comm::__private::Kind::Enum {
-                            name: #schema_name,
+                            name: ::std::string::String::from(#schema_name),
                             repr: ::shm_comm::__private::Primitive::#primitive,
-                            variants: &[#(
+                            variants: ::std::vec![#(
                                 ::shm_comm::__private::Variant {
-                                    name: #names,
+                                    name: ::std::string::String::from(#names),
                                     value: #ident::#idents as ::core::primitive::i128,
                                 }
                             ),*],
                         },
-                    };
-                const ZERO_IS_VALID: ::core::primitive::bool = __SHM_ZERO;
-                const PLAIN: ::core::primitive::bool = false;
-                const ZERO_OBSTACLE: &'static ::core::primitive::str =
-                    if __SHM_ZERO { "" } else { #no_zero };
-                const PLAIN_OBSTACLE: &'static ::core::primitive::str = #not_plain;
+                    }
+                }
+
+                ::shm_comm::__private::__shm_sized!();
 
                 #[inline]
                 fn check(

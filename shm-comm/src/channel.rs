@@ -203,7 +203,7 @@ impl Control {
 fn attach<T: ShmMessage>(channel: &Channel, role: Role) -> Result<Segment, AttachError> {
     const { assert_layout::<T>() };
     let retire = |mapping: &Arc<Mapping>| Control::of(mapping).retire();
-    Segment::attach(channel, Pattern::PubSub, T::SCHEMA, role, &retire)
+    Segment::attach(channel, Pattern::PubSub, &T::schema(), role, &retire)
 }
 
 /// Whether a handle of this channel can still tell who is there.

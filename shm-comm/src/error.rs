@@ -324,3 +324,7 @@ impl std::fmt::Debug for Error {
         std::fmt::Display::fmt(self, f)
     }
 }
+
+/// Placeholder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecodeError {}

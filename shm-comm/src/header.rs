@@ -506,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_as_written() {
-        let geometry = plan(Channel::new("x"), <[f64; 7]>::SCHEMA);
+        let geometry = plan(Channel::new("x"), &<[f64; 7]>::schema());
         let bytes = write(Pattern::PubSub, &Channel::new("robot/é"), "[f64;7]", &geometry);
         let read = parse(&bytes, geometry.file_size).unwrap();
         assert_eq!((read.name.as_str(), read.schema.as_str()), ("robot/é", "[f64;7]"));
@@ -516,14 +516,14 @@ mod tests {
     #[test]
     fn a_header_says_which_options_were_chosen() {
         let channel = Channel::new("x").depth(64).max_subscribers(3);
-        let geometry = plan(channel.clone(), u64::SCHEMA);
+        let geometry = plan(channel.clone(), &u64::schema());
         let bytes = write(Pattern::PubSub, &channel, "u64", &geometry);
         assert_eq!(parse(&bytes, geometry.file_size).unwrap().chosen, 0b101);
     }
 
     #[test]
     fn every_flipped_bit_and_every_length_is_refused() {
-        let geometry = plan(Channel::new("x"), u64::SCHEMA);
+        let geometry = plan(Channel::new("x"), &u64::schema());
         let bytes = write(Pattern::PubSub, &Channel::new("x"), "u64", &geometry);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -539,7 +539,7 @@ mod tests {
     /// With a right checksum: it is no defence against somebody who means it.
     #[test]
     fn numbers_that_contradict_each_other_are_refused() {
-        let good = plan(Channel::new("x"), u64::SCHEMA);
+        let good = plan(Channel::new("x"), &u64::schema());
         let bad = [
             Geometry { slots: 0, ..good },
             Geometry { slots: 3, ..good },
@@ -575,7 +575,7 @@ mod tests {
     #[test]
     fn depth_and_what_subscribers_may_hold_have_slots() {
         let slots = |size: usize| {
-            let schema = Schema { size, ..*u64::SCHEMA };
+            let schema = Schema { size, ..u64::schema() };
             let geometry = plan(Channel::new("x"), &schema);
             (geometry.depth, geometry.slots)
         };
@@ -584,7 +584,7 @@ mod tests {
         assert_eq!(slots(6 << 20), (8, 16));
         for depth in 1..=MAX_DEPTH {
             let channel = Channel::new("x").depth(depth).max_subscribers(1);
-            let slots = u64::from(plan(channel, u64::SCHEMA).slots);
+            let slots = u64::from(plan(channel, &u64::schema()).slots);
             assert!(slots - ring::batch_of(slots) >= depth.into(), "depth {depth}");
             assert!(slots <= ring::MAX_SLOTS.into());
         }
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn options_have_limits() {
-        let error = |channel| Geometry::plan(&channel, u64::SCHEMA, 0, PAGE).unwrap_err();
+        let error = |channel| Geometry::plan(&channel, &u64::schema(), 0, PAGE).unwrap_err();
         assert_eq!(
             error(Channel::new("x").depth(0)).to_string(),
             "channel \"x\": depth is 0, it can be 1 to 65536"
@@ -601,7 +601,7 @@ mod tests {
             error(Channel::new("x").max_subscribers(65)),
             AttachError::BadOption { value: 65, max: 64, .. }
         ));
-        let huge = Schema { size: usize::MAX / 2, ..*u64::SCHEMA };
+        let huge = Schema { size: usize::MAX / 2, ..u64::schema() };
         let error = Geometry::plan(&Channel::new("x"), &huge, 0, PAGE).unwrap_err();
         assert!(matches!(error, AttachError::TooLarge { .. }));
     }

@@ -22,7 +22,6 @@ use crate::liveness::{self, Place};
 use crate::options::{Access, Channel};
 use crate::process::Descriptor;
 use crate::ring::{self, PINS};
-use crate::schema;
 use crate::segment::{self, Segment};
 
 /// What a look at a channel shows. Others go on meanwhile, and each number is of a moment of its own.
@@ -293,7 +292,7 @@ impl Look {
             pattern,
             path: self.door.path().to_owned(),
             access: self.door.access(),
-            type_name: schema::name_in(&schema),
+            type_name: schema.clone(),
             schema,
             layout_hash,
             message_size: geometry.payload_size,

@@ -49,8 +49,11 @@ extern crate self as shm_comm;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod error;
 mod message;
+mod payload;
 pub mod schema;
+mod word;
 
 // The protocols, which loom checks without an operating system.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -65,8 +68,6 @@ mod wait;
 mod channel;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod door;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
-mod error;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod events;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
@@ -96,6 +97,7 @@ mod segment;
 struct Readme;
 
 pub use message::{Invalid, ShmMessage};
+pub use payload::Payload;
 pub use schema::Schema;
 pub use shm_comm_derive::ShmMessage;
 

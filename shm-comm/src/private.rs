@@ -3,8 +3,10 @@
 //! The expansion of a struct is one [`Struct`], a table of its fields. What follows from the table
 //! is computed here, by constant functions, rather than spelled out in every expansion.
 
-pub use crate::message::{Invalid, ShmMessage};
+pub use crate::__shm_sized;
+pub use crate::message::{Invalid, Layout, ShmMessage};
 pub use crate::schema::{Field, Kind, Primitive, Schema, Variant};
+pub use crate::word::Word;
 
 /// A struct and its fields, in the order of their offsets.
 pub struct Struct {
@@ -24,12 +26,13 @@ pub struct Struct {
 pub struct Member {
     name: &'static str,
     offset: usize,
-    schema: &'static Schema,
+    size: usize,
     zero_is_valid: bool,
     plain: bool,
     zero_obstacle: &'static str,
     plain_obstacle: &'static str,
     needs_drop: bool,
+    schema: fn() -> Schema,
     check: fn(&[u8]) -> Result<(), Invalid>,
 }
 
@@ -39,19 +42,20 @@ impl Member {
         Member {
             name,
             offset,
-            schema: Field::SCHEMA,
+            size: size_of::<Field>(),
+            schema: Field::schema,
             zero_is_valid: Field::ZERO_IS_VALID,
             plain: Field::PLAIN,
-            zero_obstacle: Field::ZERO_OBSTACLE,
-            plain_obstacle: Field::PLAIN_OBSTACLE,
+            zero_obstacle: Field::LAYOUT.zero_obstacle,
+            plain_obstacle: Field::LAYOUT.plain_obstacle,
             needs_drop: std::mem::needs_drop::<Field>(),
             check: Field::check,
         }
     }
 
     /// What the schema says of it.
-    pub const fn field(&self) -> Field {
-        Field { name: self.name, offset: self.offset, schema: self.schema }
+    pub fn field(&self) -> Field {
+        Field { name: self.name.to_owned(), offset: self.offset, schema: (self.schema)() }
     }
 
     /// Whether this field of a struct with these bytes holds a value.
@@ -68,7 +72,7 @@ impl Member {
     }
 
     const fn end(&self) -> usize {
-        self.offset + self.schema.size
+        self.offset + self.size
     }
 
     /// An array of bytes, which the derive has checked.
@@ -153,7 +157,7 @@ impl Struct {
             text.str("` (starts at byte ").num(self.next_start(i)).str("): ")
         };
         let text = if member.is_padding() {
-            let size = member.schema.size + gap;
+            let size = member.size + gap;
             text.str("make `").str(member.name).str("` a `[u8; ").num(size).str("]`")
         } else {
             let text = text.str(if self.is_tuple { "name the fields and " } else { "" });
@@ -181,7 +185,7 @@ impl Struct {
         let mut covered = 0;
         let mut i = 0;
         while i < self.members.len() {
-            covered += self.members[i].schema.size + self.gap_after(i);
+            covered += self.members[i].size + self.gap_after(i);
             i += 1;
         }
         covered == self.size

@@ -140,7 +140,7 @@ impl<T: ShmMessage> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
             .field("channel", &self.output.channel())
-            .field("type", &T::SCHEMA.name())
+            .field("type", &T::schema().name())
             .field("id", &self.id())
             .field("stats", &self.stats())
             .finish()
@@ -265,15 +265,15 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
 
     const NO_ZERO: crate::__private::Text = crate::__private::Text::new()
         .str("`zeroed` needs a type for which all-zero bytes are a value: ")
-        .str(T::ZERO_OBSTACLE);
+        .str(T::LAYOUT.zero_obstacle);
     const NO_REUSE: crate::__private::Text = crate::__private::Text::new()
         .str("`reused` needs a type of which every bit pattern is a value: ")
-        .str(T::PLAIN_OBSTACLE);
+        .str(T::LAYOUT.plain_obstacle);
 }
 
 impl<T: ShmMessage> fmt::Debug for LoanUninit<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoanUninit").field("type", &T::SCHEMA.name()).finish_non_exhaustive()
+        f.debug_struct("LoanUninit").field("type", &T::schema().name()).finish_non_exhaustive()
     }
 }
 
@@ -563,7 +563,7 @@ impl<T: ShmMessage> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscriber")
             .field("channel", &self.input.channel())
-            .field("type", &T::SCHEMA.name())
+            .field("type", &T::schema().name())
             .field("id", &self.input.id())
             .field("stats", &self.stats())
             .finish()

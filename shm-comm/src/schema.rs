@@ -1,31 +1,39 @@
-//! What a message looks like: a constant description of every type, its canonical text, its hash.
+//! What a message looks like: a description of every type, its canonical text, its hash.
 //!
-//! A [`Schema`] is made by `#[derive(ShmMessage)]` and travels in two forms. The *canonical text*
-//! is stored in every segment and compared when somebody attaches; the [*layout hash*](Schema::hash)
-//! is 64-bit FNV-1a over that text, so that any language can compute it.
+//! A [`Schema`] is made by [`Schema::of`] for every message, and stored in every segment, so that
+//! whoever opens a channel can compare it with his own, and show messages of which he has no type. The
+//! [*layout hash*](Schema::hash) is 64-bit FNV-1a over the *canonical text*, which any language can
+//! compute.
 //!
 //! # The canonical text
 //!
 //! ```text
-//! type      = primitive | array | struct | enum
+//! type      = primitive | nonzero | array | slice | string | vec | option | struct | enum | encoded
 //! primitive = "u8" | "u16" | "u32" | "u64" | "u128" | "i8" | … | "f32" | "f64" | "bool" | "char"
+//! nonzero   = "nonzero<" primitive ">"
 //! array     = "[" type ";" length "]"
+//! slice     = "[" type "]"
+//! string    = "string<" capacity ">"
+//! vec       = "vec<" type ";" capacity ">"
+//! option    = "option<" type ">"
 //! struct    = name "{" field ("," field)* "}" size "/" align
 //! field     = name "@" offset ":" type
 //! enum      = name ":" primitive "{" variant "=" value ("," variant "=" value)* "}"
+//! encoded   = codec "(" name ")"
 //! ```
 //!
 //! There are no spaces, numbers are decimal, offsets, sizes and alignments are bytes. `name` is the
-//! type's own name, without its module path. Fields named `_pad…` do not appear.
+//! type's own name, without its module path, and with its generic arguments: `Stamped<Pose>`. Fields
+//! named `_pad…` do not appear. The size of a struct that ends in a slice is that of what comes before.
 
 use std::fmt::{self, Write};
 
+use crate::payload::Payload;
+
 /// The layout of one type: its size, its alignment and what it consists of.
-///
-/// Constant data, one per type: see [`ShmMessage::SCHEMA`](crate::ShmMessage::SCHEMA).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
-    /// Bytes of a value.
+    /// Bytes of a value; of what comes before the slice if it ends in one.
     pub size: usize,
     /// Alignment of a value in bytes.
     pub align: usize,
@@ -34,52 +42,83 @@ pub struct Schema {
 }
 
 /// What a type consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
     /// A number, a `bool` or a `char`.
     Primitive(Primitive),
+    /// An integer that is not 0: `NonZero<u32>`.
+    NonZero(Primitive),
     /// `[element; len]`.
     Array {
         /// The schema of every element.
-        element: &'static Schema,
+        element: Box<Schema>,
         /// How many elements there are.
         len: usize,
+    },
+    /// `[element]`: as many as the message has. Only a whole message, or its last field.
+    Slice {
+        /// The schema of every element.
+        element: Box<Schema>,
+    },
+    /// A [`ShmString`](crate::ShmString).
+    String {
+        /// The most bytes of text.
+        capacity: usize,
+    },
+    /// A [`ShmVec`](crate::ShmVec).
+    Vec {
+        /// The schema of every element.
+        element: Box<Schema>,
+        /// The most elements.
+        capacity: usize,
+    },
+    /// A [`ShmOption`](crate::ShmOption).
+    Option {
+        /// The schema of the value.
+        value: Box<Schema>,
     },
     /// A struct; padding fields are left out.
     Struct {
         /// The type's own name, without its module path.
-        name: &'static str,
+        name: String,
         /// In the order of their offsets.
-        fields: &'static [Field],
+        fields: Vec<Field>,
     },
     /// An enum without fields.
     Enum {
         /// The type's own name, without its module path.
-        name: &'static str,
+        name: String,
         /// The integer that holds the value.
         repr: Primitive,
         /// In the order of their declaration.
-        variants: &'static [Variant],
+        variants: Vec<Variant>,
+    },
+    /// A value of any layout, as the bytes that a codec makes of it. Only a whole message.
+    Encoded {
+        /// The codec's name: `msgpack`.
+        codec: String,
+        /// The type's own name, without its module path.
+        name: String,
     },
 }
 
 /// One field of a struct.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// As in the source.
-    pub name: &'static str,
+    pub name: String,
     /// Bytes from the start of the struct.
     pub offset: usize,
     /// The field's own type.
-    pub schema: &'static Schema,
+    pub schema: Schema,
 }
 
 /// One value of an enum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     /// As in the source.
-    pub name: &'static str,
+    pub name: String,
     /// The integer that stands for it.
     pub value: i128,
 }
@@ -128,26 +167,37 @@ impl Primitive {
 }
 
 impl Schema {
-    /// The name of the type as a Rust programmer writes it: `Pose`, `[f64; 7]`.
-    pub fn name(&self) -> String {
-        match self.kind {
-            Kind::Primitive(primitive) => primitive.name().to_owned(),
-            Kind::Array { element, len } => format!("[{}; {len}]", element.name()),
-            Kind::Struct { name, .. } | Kind::Enum { name, .. } => name.to_owned(),
-        }
-    }
-
-    /// The text over which [`hash`](Self::hash) is computed; its grammar is at the top of this module.
+    /// The schema of what a handle carries: a message, `[T]`, or an encoded value.
     ///
     /// ```
-    /// use shm_comm::ShmMessage;
+    /// use shm_comm::{Schema, ShmMessage};
     ///
     /// #[derive(ShmMessage)]
     /// #[repr(C)]
     /// struct Point { x: f64, y: f64 }
     ///
-    /// assert_eq!(Point::SCHEMA.canonical(), "Point{x@0:f64,y@8:f64}16/8");
+    /// assert_eq!(Schema::of::<Point>().canonical(), "Point{x@0:f64,y@8:f64}16/8");
     /// ```
+    pub fn of<P: Payload + ?Sized>() -> Schema {
+        P::describe()
+    }
+
+    /// The name of the type as a Rust programmer writes it: `Pose`, `[f64; 7]`.
+    pub fn name(&self) -> String {
+        match &self.kind {
+            Kind::Primitive(primitive) => primitive.name().to_owned(),
+            Kind::NonZero(primitive) => format!("NonZero<{}>", primitive.name()),
+            Kind::Array { element, len } => format!("[{}; {len}]", element.name()),
+            Kind::Slice { element } => format!("[{}]", element.name()),
+            Kind::String { capacity } => format!("ShmString<{capacity}>"),
+            Kind::Vec { element, capacity } => format!("ShmVec<{}, {capacity}>", element.name()),
+            Kind::Option { value } => format!("ShmOption<{}>", value.name()),
+            Kind::Struct { name, .. } | Kind::Enum { name, .. } => name.clone(),
+            Kind::Encoded { codec, name } => format!("{codec}({name})"),
+        }
+    }
+
+    /// The text over which [`hash`](Self::hash) is computed; its grammar is at the top of this module.
     pub fn canonical(&self) -> String {
         let mut text = String::new();
         // Writing to a `String` cannot fail.
@@ -158,19 +208,47 @@ impl Schema {
     /// 64-bit FNV-1a of the [canonical text](Self::canonical).
     ///
     /// Two types with the same hash have the same fields, names, types and offsets (attaching
-    /// compares the texts as well, so that a collision of hashes decides nothing).
+    /// compares the schemas as well, so that a collision of hashes decides nothing).
     /// The constants are those of <http://www.isthe.com/chongo/tech/comp/fnv/>.
     pub fn hash(&self) -> u64 {
         fnv1a(self.canonical().as_bytes())
     }
 
+    /// Bytes of one element of the slice at the end, if there is one. The elements of an encoded value
+    /// are its bytes.
+    pub fn stride(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Slice { element } => Some(element.size),
+            Kind::Encoded { .. } => Some(1),
+            Kind::Struct { fields, .. } => fields.last()?.schema.stride(),
+            _ => None,
+        }
+    }
+
     fn write_canonical(&self, to: &mut impl Write) -> fmt::Result {
-        match self.kind {
+        match &self.kind {
             Kind::Primitive(primitive) => to.write_str(primitive.name()),
+            Kind::NonZero(primitive) => write!(to, "nonzero<{}>", primitive.name()),
             Kind::Array { element, len } => {
                 to.write_char('[')?;
                 element.write_canonical(to)?;
                 write!(to, ";{len}]")
+            }
+            Kind::Slice { element } => {
+                to.write_char('[')?;
+                element.write_canonical(to)?;
+                to.write_char(']')
+            }
+            Kind::String { capacity } => write!(to, "string<{capacity}>"),
+            Kind::Vec { element, capacity } => {
+                to.write_str("vec<")?;
+                element.write_canonical(to)?;
+                write!(to, ";{capacity}>")
+            }
+            Kind::Option { value } => {
+                to.write_str("option<")?;
+                value.write_canonical(to)?;
+                to.write_char('>')
             }
             Kind::Struct { name, fields } => {
                 write!(to, "{name}{{")?;
@@ -189,28 +267,9 @@ impl Schema {
                 }
                 to.write_char('}')
             }
+            Kind::Encoded { codec, name } => write!(to, "{codec}({name})"),
         }
     }
-}
-
-/// The [name](Schema::name) of the type with this canonical text, whatever is in the text.
-pub(crate) fn name_in(text: &str) -> String {
-    let mut element = text;
-    let mut lengths = Vec::new();
-    while let Some(array) = element.strip_prefix('[').and_then(|array| array.strip_suffix(']'))
-        && let Some((inner, len)) = array.rsplit_once(';')
-    {
-        lengths.push(len);
-        element = inner;
-    }
-    let mut name = "[".repeat(lengths.len());
-    name.push_str(element.split(['{', ':']).next().unwrap_or_default());
-    for len in lengths.iter().rev() {
-        name.push_str("; ");
-        name.push_str(len);
-        name.push(']');
-    }
-    name
 }
 
 /// Also the checksum of the segment header.
@@ -223,7 +282,6 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ShmMessage;
 
     #[test]
     fn fnv_agrees_with_the_published_vectors() {
@@ -234,28 +292,16 @@ mod tests {
 
     #[test]
     fn arrays_and_primitives_have_a_text() {
-        assert_eq!(<[[f64; 3]; 2]>::SCHEMA.canonical(), "[[f64;3];2]");
-        assert_eq!(<[[f64; 3]; 2]>::SCHEMA.name(), "[[f64; 3]; 2]");
-        assert_eq!(bool::SCHEMA.canonical(), "bool");
-    }
-
-    #[test]
-    fn the_text_has_the_name() {
-        let point = Kind::Struct { name: "Point", fields: &[] };
-        let point: &'static Schema = Box::leak(Box::new(Schema { size: 0, align: 1, kind: point }));
-        let points = Schema { kind: Kind::Array { element: point, len: 3 }, ..*point };
-        let gear = Kind::Enum { name: "Gear", repr: Primitive::U8, variants: &[] };
-        let gear = Schema { size: 1, align: 1, kind: gear };
-        for schema in [point, &points, &gear, bool::SCHEMA, <[[f64; 3]; 2]>::SCHEMA] {
-            assert_eq!(name_in(&schema.canonical()), schema.name());
-        }
-        for (garbage, name) in [("", ""), ("[", "["), ("[]", "[]"), ("[;]", "[; ]"), ("{:", "")] {
-            assert_eq!(name_in(garbage), name, "{garbage}");
-        }
+        let grid = Schema::of::<[[f64; 3]; 2]>();
+        assert_eq!(grid.canonical(), "[[f64;3];2]");
+        assert_eq!(grid.name(), "[[f64; 3]; 2]");
+        assert_eq!(Schema::of::<bool>().canonical(), "bool");
+        assert_eq!(Schema::of::<[u16]>().canonical(), "[u16]");
+        assert_eq!(Schema::of::<[u16]>().stride(), Some(2));
     }
 
     #[test]
     fn the_length_of_an_array_is_part_of_the_hash() {
-        assert_ne!(<[u8; 4]>::SCHEMA.hash(), <[u8; 5]>::SCHEMA.hash());
+        assert_ne!(Schema::of::<[u8; 4]>().hash(), Schema::of::<[u8; 5]>().hash());
     }
 }

@@ -498,7 +498,7 @@ mod tests {
 
     fn numbers(root: &Path) -> Result<Segment, AttachError> {
         let channel = Channel::new("numbers").root(root);
-        attach(&channel, u64::SCHEMA)
+        attach(&channel, &u64::schema())
     }
 
     fn attach(channel: &Channel, schema: &Schema) -> Result<Segment, AttachError> {
@@ -511,7 +511,7 @@ mod tests {
         let segment = numbers(root.path()).unwrap();
         // Larger, and right in itself.
         let channel = Channel::new("numbers").depth(1000);
-        let geometry = Geometry::plan(&channel, u64::SCHEMA, 100, os::page_size()).unwrap();
+        let geometry = Geometry::plan(&channel, &u64::schema(), 100, os::page_size()).unwrap();
         let bytes = header::write(Pattern::PubSub, &channel, "u64", &geometry);
         segment.file().set_len(geometry.file_size).unwrap();
         segment.file().write_all_at(&bytes, 0).unwrap();
@@ -524,7 +524,7 @@ mod tests {
         let root = private_folder();
         let files = || std::fs::read_dir(root.path()).unwrap().count();
         // More than there are addresses.
-        let huge = Schema { size: 1 << 40, ..*u64::SCHEMA };
+        let huge = Schema { size: 1 << 40, ..u64::schema() };
         let channel = Channel::new("huge").root(root.path()).depth(1 << 16).max_publishers(64);
         let error = attach(&channel, &huge).unwrap_err();
         assert!(matches!(error, AttachError::Os { .. } | AttachError::TooLarge { .. }), "{error}");
@@ -533,7 +533,7 @@ mod tests {
         // The last member leaves while somebody with another type is about to be refused.
         let segment = numbers(root.path()).unwrap();
         let channel = Channel::new("numbers").root(root.path());
-        attach(&channel, i64::SCHEMA).unwrap_err();
+        attach(&channel, &i64::schema()).unwrap_err();
         assert_eq!(files(), 1);
         drop(segment);
         assert_eq!(files(), 0);
@@ -542,8 +542,7 @@ mod tests {
     #[test]
     fn a_schema_that_is_too_long_is_refused_before_there_is_a_file() {
         let root = private_folder();
-        let name: &'static str = Box::leak("x".repeat(70_000).into_boxed_str());
-        let kind = crate::schema::Kind::Struct { name, fields: &[] };
+        let kind = crate::schema::Kind::Struct { name: "x".repeat(70_000), fields: Vec::new() };
         let schema = Schema { size: 0, align: 1, kind };
         let channel = Channel::new("long").root(root.path());
         let error = attach(&channel, &schema).unwrap_err();

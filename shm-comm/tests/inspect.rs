@@ -88,7 +88,7 @@ fn a_look_shows_who_is_there_and_what_he_does() {
     assert_eq!(info.path, root.path().join("a%2Fpoints.pubsub"));
     assert_eq!(info.type_name, "Point");
     assert_eq!(info.schema, "Point{x@0:f64,y@8:f64}16/8");
-    assert_eq!(info.layout_hash, Point::SCHEMA.hash());
+    assert_eq!(info.layout_hash, Point::schema().hash());
     assert_eq!((info.message_size, info.message_align), (16, 8));
     assert_eq!((info.depth, info.slots), (100, 128));
     assert_eq!((info.max_publishers, info.max_subscribers), (3, 7));
