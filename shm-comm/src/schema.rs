@@ -26,9 +26,17 @@
 //! type's own name, without its module path, and with its generic arguments: `Stamped<Pose>`. Fields
 //! named `_pad…` do not appear. The size of a struct that ends in a slice is that of what comes before.
 
+mod layout;
+mod record;
+#[cfg(test)]
+mod testing;
+
 use std::fmt::{self, Write};
+use std::ops::RangeInclusive;
 
 use crate::payload::Payload;
+
+pub use layout::Malformed;
 
 /// The layout of one type: its size, its alignment and what it consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,9 +172,42 @@ impl Primitive {
             Primitive::Char => "char",
         }
     }
+
+    /// Bytes of a value, which are also its alignment.
+    pub(crate) const fn size(self) -> usize {
+        match self {
+            Primitive::U8 | Primitive::I8 | Primitive::Bool => 1,
+            Primitive::U16 | Primitive::I16 => 2,
+            Primitive::U32 | Primitive::I32 | Primitive::F32 | Primitive::Char => 4,
+            Primitive::U64 | Primitive::I64 | Primitive::F64 => 8,
+            Primitive::U128 | Primitive::I128 => 16,
+        }
+    }
+
+    /// The values of an integer (of `u128` the lower half); `None` if it is none.
+    pub(crate) fn range(self) -> Option<RangeInclusive<i128>> {
+        let unsigned = |bits: u32| Some(0..=i128::MAX >> (127 - bits));
+        let signed = |bits: u32| Some(i128::MIN >> (128 - bits)..=i128::MAX >> (128 - bits));
+        match self {
+            Primitive::U8 => unsigned(8),
+            Primitive::U16 => unsigned(16),
+            Primitive::U32 => unsigned(32),
+            Primitive::U64 => unsigned(64),
+            Primitive::U128 => unsigned(127),
+            Primitive::I8 => signed(8),
+            Primitive::I16 => signed(16),
+            Primitive::I32 => signed(32),
+            Primitive::I64 => signed(64),
+            Primitive::I128 => signed(128),
+            Primitive::F32 | Primitive::F64 | Primitive::Bool | Primitive::Char => None,
+        }
+    }
 }
 
 impl Schema {
+    /// The most bytes that [`to_bytes`](Self::to_bytes) gives.
+    pub const MAX_LEN: usize = record::MAX_LEN;
+
     /// The schema of what a handle carries: a message, `[T]`, or an encoded value.
     ///
     /// ```
@@ -212,6 +253,34 @@ impl Schema {
     /// The constants are those of <http://www.isthe.com/chongo/tech/comp/fnv/>.
     pub fn hash(&self) -> u64 {
         fnv1a(self.canonical().as_bytes())
+    }
+
+    /// The form in which it lies in a segment; `docs/schema.md` describes it.
+    ///
+    /// # Errors
+    ///
+    /// If it has more than [`MAX_LEN`](Self::MAX_LEN) bytes, or (which only one made by hand can) is not
+    /// the schema of any type.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Malformed> {
+        record::write(self)
+    }
+
+    /// The schema that was written as these bytes. They may come from anybody: what is accepted makes
+    /// sense as the layout of a type, and is written again as the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// Says which part is wrong, and what is wrong there.
+    ///
+    /// ```
+    /// use shm_comm::Schema;
+    ///
+    /// let bytes = Schema::of::<[f64; 7]>().to_bytes()?;
+    /// assert_eq!(Schema::from_bytes(&bytes)?, Schema::of::<[f64; 7]>());
+    /// # Ok::<(), shm_comm::schema::Malformed>(())
+    /// ```
+    pub fn from_bytes(bytes: &[u8]) -> Result<Schema, Malformed> {
+        record::read(bytes)
     }
 
     /// Bytes of one element of the slice at the end, if there is one. The elements of an encoded value
