@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::message::Invalid;
-use crate::schema::SchemaDiff;
+use crate::schema::{Malformed, SchemaDiff};
 
 /// Why a handle could not be opened on a channel.
 #[derive(Debug, thiserror::Error)]
@@ -94,15 +94,17 @@ pub enum AttachError {
         /// [`Schema::of`](crate::Schema::of).
         difference: SchemaDiff,
     },
-    /// The type is too complicated to be described. Nest less, or shorten names.
-    #[error("channel {channel:?}: the schema has {len} bytes, {max} are possible")]
-    SchemaTooLong {
+    /// The type is too large or too complicated to be [described](crate::Schema::to_bytes). Nest less, or
+    /// shorten names.
+    #[error("channel {channel:?}: the type `{type_name}` cannot be described: {error}")]
+    Indescribable {
         /// The channel's name.
         channel: String,
-        /// Bytes of the [binary form](crate::Schema::to_bytes) of the schema.
-        len: usize,
-        /// Bytes that are possible.
-        max: usize,
+        /// The type's name.
+        type_name: String,
+        /// What is too much.
+        #[source]
+        error: Malformed,
     },
     /// [`Channel::max_len`](crate::Channel::max_len) is set, and messages have no elements. Leave it out.
     #[error("channel {channel:?}: max_len is set, but every `{type_name}` has the same size")]

@@ -428,9 +428,14 @@ fn payload_size(fixed: u64, stride: u64, len: u64, align: u64) -> Option<u64> {
     i64::try_from(size).ok().map(|_| size)
 }
 
-/// The bytes at the start of a new segment, of a type with this schema.
-pub fn write(pattern: Pattern, channel: &Channel, schema: &Schema, geometry: &Geometry) -> Vec<u8> {
-    let record = schema.to_bytes();
+/// The bytes at the start of a new segment, of a type with this schema, whose binary form is `record`.
+pub fn write(
+    pattern: Pattern,
+    channel: &Channel,
+    schema: &Schema,
+    record: &[u8],
+    geometry: &Geometry,
+) -> Vec<u8> {
     let name = &channel.name;
     let set = options_of(channel).into_iter().enumerate().filter(|(_, value)| value.is_some());
     let mut header = Header {
@@ -462,7 +467,7 @@ pub fn write(pattern: Pattern, channel: &Channel, schema: &Schema, geometry: &Ge
         chosen: set.fold(0, |bits, (option, _)| bits | 1 << option),
         first_generation: geometry.first_generation,
     };
-    let rest = [name.as_bytes(), &record].concat();
+    let rest = [name.as_bytes(), record].concat();
     header.checksum = checksum(&header, &rest);
     [header.as_bytes(), &rest].concat()
 }
@@ -503,7 +508,7 @@ pub fn read(
         return Err(Refusal::NotAChannel(format!("its header size is {}", header.header_size)));
     }
     let (name_len, schema_len) = (header.name_len as usize, header.schema_len as usize);
-    if name_len > MAX_NAME || schema_len > Schema::MAX_BYTES {
+    if name_len > MAX_NAME || schema_len > Schema::MAX_LEN {
         return refuse("its name or its schema is too long");
     }
     let mut rest = vec![0; name_len + schema_len];
@@ -569,6 +574,10 @@ mod tests {
         Geometry::plan(&channel, schema, 100, PAGE).unwrap()
     }
 
+    fn written(channel: &Channel, schema: &Schema, geometry: &Geometry) -> Vec<u8> {
+        write(Pattern::PubSub, channel, schema, &schema.to_bytes().unwrap(), geometry)
+    }
+
     fn parse(bytes: &[u8], file_size: u64) -> Result<Description, Refusal> {
         read(file_size, PAGE, |to, offset| {
             let from = bytes.get(offset as usize..).and_then(|rest| rest.get(..to.len()));
@@ -580,7 +589,7 @@ mod tests {
     fn a_header_reads_back_as_written() {
         let geometry = plan(Channel::new("x"), &<[f64; 7]>::schema());
         let bytes =
-            write(Pattern::PubSub, &Channel::new("robot/é"), &<[f64; 7]>::schema(), &geometry);
+            written(&Channel::new("robot/é"), &<[f64; 7]>::schema(), &geometry);
         let read = parse(&bytes, geometry.file_size).unwrap();
         assert_eq!((read.name.as_str(), read.schema), ("robot/é", <[f64; 7]>::schema()));
         assert_eq!((read.geometry, read.chosen), (geometry, 0));
@@ -590,14 +599,14 @@ mod tests {
     fn a_header_says_which_options_were_chosen() {
         let channel = Channel::new("x").depth(64).max_subscribers(3);
         let geometry = plan(channel.clone(), &u64::schema());
-        let bytes = write(Pattern::PubSub, &channel, &u64::schema(), &geometry);
+        let bytes = written(&channel, &u64::schema(), &geometry);
         assert_eq!(parse(&bytes, geometry.file_size).unwrap().chosen, 0b101);
     }
 
     #[test]
     fn every_flipped_bit_and_every_length_is_refused() {
         let geometry = plan(Channel::new("x"), &u64::schema());
-        let bytes = write(Pattern::PubSub, &Channel::new("x"), &u64::schema(), &geometry);
+        let bytes = written(&Channel::new("x"), &u64::schema(), &geometry);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -644,7 +653,7 @@ mod tests {
             Geometry { file_size: good.file_size + 4096, ..good },
         ];
         for geometry in bad {
-            let bytes = write(Pattern::PubSub, &Channel::new("x"), &u64::schema(), &geometry);
+            let bytes = written(&Channel::new("x"), &u64::schema(), &geometry);
             let result = parse(&bytes, geometry.file_size);
             assert!(matches!(result, Err(Refusal::NotAChannel(_))), "{geometry:?}");
         }
@@ -684,7 +693,7 @@ mod tests {
         ];
         for geometry in bad {
             let schema = <[u32]>::schema();
-            let bytes = write(Pattern::PubSub, &Channel::new("x"), &schema, &geometry);
+            let bytes = written(&Channel::new("x"), &schema, &geometry);
             let result = parse(&bytes, geometry.file_size);
             assert!(matches!(result, Err(Refusal::NotAChannel(_))), "{geometry:?}");
         }

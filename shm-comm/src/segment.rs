@@ -348,11 +348,11 @@ impl Wanted<'_> {
 
     fn make(&self, first_generation: u32) -> Result<Entered, AttachError> {
         let (door, name) = (&self.door, &self.channel.name);
-        let (len, max) = (self.schema.to_bytes().len(), Schema::MAX_BYTES);
-        if len > max {
-            return Err(AttachError::SchemaTooLong { channel: name.clone(), len, max });
-        }
-        let len = (name.len() + len) as u64;
+        let record = self.schema.to_bytes().map_err(|error| {
+            let (channel, type_name) = (name.clone(), self.schema.name());
+            AttachError::Indescribable { channel, type_name, error }
+        })?;
+        let len = (name.len() + record.len()) as u64;
         let mut geometry = Geometry::plan(self.channel, self.schema, len, os::page_size())?;
         geometry.first_generation = first_generation;
         let needed = geometry.rings_offset;
@@ -363,7 +363,7 @@ impl Wanted<'_> {
         let file = door.create().map_err(no_room("create", door.folder()))?;
         file.file().set_len(geometry.file_size).map_err(no_room("size", file.file()))?;
         os::allocate(file.file(), 0, needed).map_err(no_room("allocate", file.file()))?;
-        let bytes = header::write(self.pattern, self.channel, self.schema, &geometry);
+        let bytes = header::write(self.pattern, self.channel, self.schema, &record, &geometry);
         file.file().write_all_at(&bytes, 0).map_err(door.os("write"))?;
         let shared = |byte| os::lock(file.file(), byte, Lock::Shared).map_err(door.os("lock"));
         shared(liveness::LIFECYCLE)?;
@@ -502,7 +502,9 @@ mod tests {
         // Larger, and right in itself.
         let channel = Channel::new("numbers").depth(1000);
         let geometry = Geometry::plan(&channel, &u64::schema(), 100, os::page_size()).unwrap();
-        let bytes = header::write(Pattern::PubSub, &channel, &u64::schema(), &geometry);
+        let record = u64::schema().to_bytes().unwrap();
+        let bytes =
+            header::write(Pattern::PubSub, &channel, &u64::schema(), &record, &geometry);
         segment.file().set_len(geometry.file_size).unwrap();
         segment.file().write_all_at(&bytes, 0).unwrap();
         let error = numbers(root.path()).unwrap_err().to_string();
@@ -536,7 +538,8 @@ mod tests {
         let schema = Schema { size: 0, align: 1, kind };
         let channel = Channel::new("long").root(root.path());
         let error = attach(&channel, &schema).unwrap_err();
-        assert!(matches!(error, AttachError::SchemaTooLong { len: 70_005, .. }), "{error}");
+        assert!(matches!(error, AttachError::Indescribable { .. }), "{error}");
+        assert!(error.to_string().contains("70000"), "{error}");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }
