@@ -588,8 +588,7 @@ mod tests {
     #[test]
     fn a_header_reads_back_as_written() {
         let geometry = plan(Channel::new("x"), &<[f64; 7]>::schema());
-        let bytes =
-            written(&Channel::new("robot/é"), &<[f64; 7]>::schema(), &geometry);
+        let bytes = written(&Channel::new("robot/é"), &<[f64; 7]>::schema(), &geometry);
         let read = parse(&bytes, geometry.file_size).unwrap();
         assert_eq!((read.name.as_str(), read.schema), ("robot/é", <[f64; 7]>::schema()));
         assert_eq!((read.geometry, read.chosen), (geometry, 0));

@@ -503,8 +503,7 @@ mod tests {
         let channel = Channel::new("numbers").depth(1000);
         let geometry = Geometry::plan(&channel, &u64::schema(), 100, os::page_size()).unwrap();
         let record = u64::schema().to_bytes().unwrap();
-        let bytes =
-            header::write(Pattern::PubSub, &channel, &u64::schema(), &record, &geometry);
+        let bytes = header::write(Pattern::PubSub, &channel, &u64::schema(), &record, &geometry);
         segment.file().set_len(geometry.file_size).unwrap();
         segment.file().write_all_at(&bytes, 0).unwrap();
         let error = numbers(root.path()).unwrap_err().to_string();

@@ -50,8 +50,7 @@ fn exchange<C: Codec>() {
         let root = Root::new();
         let options = SubscriberOptions::new().read(read);
         let mut publisher = Publisher::<Encoded<Plan, C>>::new(root.channel()).unwrap();
-        let mut subscriber =
-            Subscriber::<Encoded<Plan, C>>::with(root.channel(), options).unwrap();
+        let mut subscriber = Subscriber::<Encoded<Plan, C>>::with(root.channel(), options).unwrap();
         for stops in 0..100 {
             publisher.send(&plan(stops)).unwrap();
             let sample = subscriber.recv().unwrap();

@@ -1,7 +1,7 @@
 //! What holds when something else is in place of a segment, or garbage in one, and for any name.
 
 use memmap2::{MmapOptions, MmapRaw};
-use shm_comm::{AttachError, Channel, Publisher, Subscriber};
+use shm_comm::{AttachError, Channel, Publisher, Read, RecvError, Subscriber, SubscriberOptions};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -1229,4 +1229,31 @@ fn a_name_that_cannot_be_one_is_refused_with_what_is_wrong() {
     check(&"🤖".repeat(63), &too_long(259));
     check(&"\u{85}".repeat(42), &too_long(259));
     assert_eq!(root.files(), 0);
+}
+
+/// The number of elements of an unsized message lies before it in its slot.
+#[test]
+fn a_number_of_elements_that_cannot_be_is_an_error_and_the_next_message_comes() {
+    for read in [Read::Pinned, Read::Copied] {
+        let root = Root::new();
+        let channel = || root.small_channel().max_len(8);
+        let options = SubscriberOptions::new().read(read).max_held(1);
+        let mut publisher = Publisher::<[u32]>::new(channel()).unwrap();
+        let mut subscriber = Subscriber::<[u32]>::with(channel(), options).unwrap();
+        let rings = Layout::of(&fs::read(root.file()).unwrap()).rings;
+        let file = root.open();
+        for len in [9, 1 << 32, 1 << 62, u64::MAX / 4 + 2, u64::MAX] {
+            publisher.send(&[1, 2, 3]).unwrap();
+            let slots = u64::from(channel().info().unwrap()[0].slots);
+            // Messages fill one slot after the other; of 8 words and 24 bytes each takes a line.
+            let slot = publisher.stats().published.wrapping_sub(1) % slots;
+            file.write_all_at(&u64::to_ne_bytes(len), rings + 128 + slot * 64 + 16).unwrap();
+            let error = subscriber.try_recv().unwrap_err();
+            assert!(matches!(error, RecvError::Invalid { .. }), "{error}");
+            let text = format!("{len} elements, in a channel of at most 8");
+            assert!(error.to_string().contains(&text), "{error}");
+            publisher.send(&[4]).unwrap();
+            assert_eq!(*subscriber.try_recv().unwrap().unwrap(), [4]);
+        }
+    }
 }
