@@ -38,6 +38,8 @@
 //!
 //! # Features
 //!
+//! * `msgpack`, on by default, `postcard`, `bincode`: a codec each, for messages that need one.
+//! * `codec`: the module of that name without any of them, for a codec of your own.
 //! * `tracing`: events of that crate for what happens to channels, target `shm_comm`. Off by default.
 
 // 64 bits: positions of channels that run for years, offsets of locks beyond every file.
@@ -49,6 +51,8 @@ extern crate self as shm_comm;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[cfg(feature = "codec")]
+pub mod codec;
 mod message;
 pub mod schema;
 
