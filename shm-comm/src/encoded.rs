@@ -8,9 +8,8 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Codec, Sink};
+use crate::codec::{self, Codec};
 use crate::error::{DecodeError, SendError};
-use crate::message::ShmMessage;
 use crate::payload::{Payload, sealed};
 use crate::pubsub::{Publisher, Sample};
 use crate::schema::{Kind, Schema};
@@ -59,6 +58,18 @@ pub struct Encoded<T, C> {
     never: std::convert::Infallible,
     name: PhantomData<fn() -> (T, C)>,
 }
+
+/// A `T` as MessagePack, with the names of its fields: every language can read it.
+#[cfg(feature = "msgpack")]
+pub type Msgpack<T> = Encoded<T, codec::Msgpack>;
+
+/// A `T` in the format of the crate [postcard](https://docs.rs/postcard): the fewest bytes.
+#[cfg(feature = "postcard")]
+pub type Postcard<T> = Encoded<T, codec::Postcard>;
+
+/// A `T` in the format that the crate bincode had by default until version 1.
+#[cfg(feature = "bincode")]
+pub type Bincode<T> = Encoded<T, codec::Bincode>;
 
 impl<T, C> fmt::Debug for Encoded<T, C> {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {

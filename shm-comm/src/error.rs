@@ -383,12 +383,81 @@ impl std::fmt::Debug for Error {
     }
 }
 
-/// Placeholder.
+/// Why a value cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("never")]
-pub enum DecodeError {}
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Encoded, it is longer than a slot. Send less at once, or use longer slots.
+    #[error("the value takes {needed} bytes, {max} are possible")]
+    TooLong {
+        /// Bytes that it would take.
+        needed: usize,
+        /// Bytes that a slot has.
+        max: usize,
+    },
+    /// It is nested too deeply, so that nobody would decode it. Send a list of parts, that name each
+    /// other by their index.
+    #[error("the value is nested more than {max} levels deep")]
+    TooDeep {
+        /// The `MAX_DEPTH` of the module `codec`.
+        max: usize,
+    },
+    /// The format has no form for it, or its type refused. Use another codec, or see what the type's
+    /// `Serialize` does.
+    #[error("cannot be encoded as {codec}: {reason}")]
+    Codec {
+        /// The codec's name.
+        codec: &'static str,
+        /// What is in the way.
+        reason: String,
+    },
+}
 
-/// Placeholder.
+/// Why bytes are no value of the type. Mostly: whoever sent them has another type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("never")]
-pub enum EncodeError {}
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A value would be nested too deeply. Send a list of parts, that name each other by their index.
+    #[error("the value is nested more than {max} levels deep")]
+    TooDeep {
+        /// The `MAX_DEPTH` of the module `codec`.
+        max: usize,
+    },
+    /// A sequence claims to have more elements than such a message can hold, which only elements of no
+    /// size make possible. Send their number instead of them.
+    #[error("more than {max} elements in a message of {len} bytes")]
+    TooManyValues {
+        /// Bytes of the message.
+        len: usize,
+        /// Elements that it may have, in all its sequences together.
+        max: usize,
+    },
+    /// The value ends before the bytes do. Use the same type on both sides.
+    #[error("{left} of {len} bytes are left over after the value")]
+    Trailing {
+        /// Bytes behind the value.
+        left: usize,
+        /// All bytes.
+        len: usize,
+    },
+    /// The bytes break the format, or the type refused what they say. Use the same type on both sides.
+    #[error("cannot be decoded as {codec}: {reason}")]
+    Codec {
+        /// The codec's name.
+        codec: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl DecodeError {
+    /// The same, with the place where decoding ended.
+    #[cfg(any(feature = "bincode", feature = "postcard"))]
+    #[cold]
+    pub(crate) fn at(mut self, position: usize) -> DecodeError {
+        if let DecodeError::Codec { reason, .. } = &mut self {
+            reason.push_str(&format!(", at byte {position}"));
+        }
+        self
+    }
+}

@@ -5,7 +5,11 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use crate::channel::{Held, Input, Output, Received};
+#[cfg(feature = "codec")]
+use crate::codec::Sink;
 use crate::error::{AttachError, LoanError, RecvError, WaitError};
+#[cfg(feature = "codec")]
+use crate::error::{EncodeError, SendError};
 use crate::message::ShmMessage;
 use crate::options::{Channel, PublisherOptions, Read, SubscriberOptions};
 use crate::payload::Payload;
