@@ -56,7 +56,7 @@ use crate::mapping::Mapping;
 use crate::options::Channel;
 use crate::os::{self, Lock};
 use crate::process::{Descriptor, LockFile, Owner};
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaDiff};
 
 /// How long to try while others come and go.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -402,7 +402,7 @@ impl Wanted<'_> {
             ) => true,
             // Who waits for the older messages can read the newer ones, but not the other way round.
             (Role::Subscriber, AttachError::SchemaMismatch { .. }) => {
-                self.schema.extends(&found.schema)
+                self.schema.extends(&found.schema).is_ok()
             }
             (Role::Subscriber, AttachError::GeometryMismatch { option, .. }) => {
                 let option = header::OPTIONS.iter().position(|name| name == option);
@@ -412,19 +412,28 @@ impl Wanted<'_> {
         }
     }
 
+    /// Whether messages of another schema will do. Whoever only reads may know less than all fields, if
+    /// the rest comes after them.
+    fn read(&self, others: &Schema) -> Result<(), SchemaDiff> {
+        match self.role {
+            Role::Publisher => Err(others.difference(self.schema)),
+            Role::Subscriber | Role::Follower { .. } => others.extends(self.schema),
+        }
+    }
+
     /// Whether a segment is the one that this handle wants.
     fn agree(&self, found: &header::Description) -> Result<(), AttachError> {
         holds(found, &self.channel.name, self.pattern)?;
         let name = || self.channel.name.clone();
         let geometry = &found.geometry;
-        // Whoever only reads may know less than all fields, if the rest comes after them.
-        let reads = self.role != Role::Publisher && found.schema.extends(self.schema);
-        if found.schema != *self.schema && !reads {
+        if found.schema != *self.schema
+            && let Err(difference) = self.read(&found.schema)
+        {
             return Err(AttachError::SchemaMismatch {
                 channel: name(),
                 channel_type: found.schema.name(),
                 your_type: self.schema.name(),
-                difference: found.schema.difference(self.schema),
+                difference,
             });
         }
         if geometry.payload_stride == 0 && self.channel.max_len.is_some() {
