@@ -49,10 +49,12 @@ extern crate self as shm_comm;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod bounded;
 mod error;
 mod message;
 mod payload;
 pub mod schema;
+mod text;
 mod word;
 
 // The protocols, which loom checks without an operating system.
@@ -96,6 +98,7 @@ mod segment;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub use bounded::{CapacityError, ShmOption, ShmString, ShmVec};
 pub use message::{Invalid, ShmMessage};
 pub use payload::Payload;
 pub use schema::Schema;
