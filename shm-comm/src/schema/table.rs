@@ -85,7 +85,7 @@ impl Offset {
     const ELEMENT: Offset = Offset { bytes: 0, is_in_element: true };
 
     fn plus(self, bytes: usize) -> Offset {
-        Offset { bytes: self.bytes + bytes, ..self }
+        Offset { bytes: self.bytes.saturating_add(bytes), ..self }
     }
 }
 
