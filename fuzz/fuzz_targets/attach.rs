@@ -168,7 +168,7 @@ static SEGMENTS: LazyLock<Segments> = LazyLock::new(|| {
 
 fn patched(used: bool, mut edits: &[u8]) -> Vec<u8> {
     let mut bytes = if used { SEGMENTS.used.clone() } else { SEGMENTS.fresh.clone() };
-    let header_end = text_end(&bytes).unwrap();
+    let header_end = description_end(&bytes).unwrap();
     while let [area, low, high, rest @ ..] = edits {
         let end = if area & IN_HEADER != 0 { header_end } else { bytes.len() };
         let offset = usize::from(u16::from_le_bytes([*low, *high])) % end;
@@ -180,16 +180,17 @@ fn patched(used: bool, mut edits: &[u8]) -> Vec<u8> {
 }
 
 /// Where the name and the schema end, if the file is that long.
-fn text_end(bytes: &[u8]) -> Option<usize> {
+fn description_end(bytes: &[u8]) -> Option<usize> {
     let number = |offset| u32_at(bytes, offset).map(u64::from);
     let end = number(HEADER_SIZE)? + number(NAME_LEN)? + number(SCHEMA_LEN)?;
     usize::try_from(end).ok().filter(|end| *end <= bytes.len())
 }
 
 fn make_right(bytes: &mut [u8]) {
-    let Some(end) = text_end(bytes).filter(|end| *end >= NAME_LEN) else { return };
+    let Some(end) = description_end(bytes).filter(|end| *end >= NAME_LEN) else { return };
     let schema_len = u32_at(bytes, SCHEMA_LEN).unwrap_or(0) as usize;
-    let hash = fnv1a(&bytes[end - schema_len..end]);
+    let schema = shm_comm::Schema::from_bytes(&bytes[end - schema_len..end]);
+    let hash = schema.map_or(0, |schema| schema.hash());
     bytes[LAYOUT_HASH..LAYOUT_HASH + 8].copy_from_slice(&hash.to_le_bytes());
     bytes[CHECKSUM_AT..CHECKSUM_AT + 8].fill(0);
     let checksum = fnv1a(&bytes[..end]);

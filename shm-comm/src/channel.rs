@@ -7,8 +7,9 @@
 //! 1. **Places.** A [`Control`] or a [`MappedRing`] is made of a checked [`Geometry`] only, and
 //!    keeps the mapping alive, so every address it computes lies in mapped memory. A ring is made
 //!    only after its bit in `rings` was seen, so after its pages were allocated.
-//! 2. **Types.** A handle for `T` attaches only if the segment's schema is that of `T`, so a payload
-//!    has room for a `T` at its alignment; and `T: ShmMessage` has neither padding nor pointers.
+//! 2. **Types.** A handle for `T` attaches only if the segment's schema is that of `T`, or begins with it,
+//!    and the geometry is that of the schema. So a payload has room for a `T` at its alignment, with up
+//!    to `max_len` elements if it is unsized; and `T: ShmMessage` has neither padding nor pointers.
 //! 3. **Rights.** `&mut T` is made for the one [`Claim`] of a ring's one writer, `&T` for a [`Pin`]:
 //!    the protocol never gives out both for one slot. At each hand-over [`hand_over`] keeps the
 //!    compiler from moving accesses across.
@@ -38,6 +39,7 @@ use crate::message::ShmMessage;
 use crate::options::Channel;
 use crate::os;
 use crate::ring::{self, Memory, PINS};
+use crate::schema::Schema;
 use crate::segment::{Role, Segment};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, StoreFirst};
 use crate::wait;
@@ -199,11 +201,16 @@ impl Control {
     }
 }
 
-/// Attaches to a channel of `T`. Those who are attached to a segment that is replaced are told.
-fn attach<T: ShmMessage>(channel: &Channel, role: Role) -> Result<Segment, AttachError> {
+/// Attaches to a channel of messages with that schema, which lie in a slot as a `T`. Those who are
+/// attached to a segment that is replaced are told.
+fn attach<T: ShmMessage + ?Sized>(
+    channel: &Channel,
+    role: Role,
+    schema: &Schema,
+) -> Result<Segment, AttachError> {
     const { assert_layout::<T>() };
     let retire = |mapping: &Arc<Mapping>| Control::of(mapping).retire();
-    Segment::attach(channel, Pattern::PubSub, &T::schema(), role, &retire)
+    Segment::attach(channel, Pattern::PubSub, schema, role, &retire)
 }
 
 /// Whether a handle of this channel can still tell who is there.
@@ -262,7 +269,11 @@ struct MappedRing {
     first_slot: NonNull<u8>,
     slot_stride: usize,
     payload_offset: usize,
-    payload_size: usize,
+    /// The most elements of a message; 0 if it has none.
+    max_len: usize,
+    /// Bytes of an element, and where in a slot the first one is.
+    stride: usize,
+    elements_offset: usize,
     /// Where in a slot the lines end that are worth a hint.
     hinted_end: usize,
     slots: u64,
@@ -285,7 +296,9 @@ impl MappedRing {
             first_slot,
             slot_stride: geometry.slot_stride as usize,
             payload_offset: geometry.payload_offset as usize,
-            payload_size: geometry.payload_size as usize,
+            max_len: geometry.max_len as usize,
+            stride: geometry.payload_stride as usize,
+            elements_offset: geometry.payload_offset as usize + geometry.payload_fixed as usize,
             hinted_end: (u64::from(geometry.payload_offset) + geometry.payload_size)
                 .min((1 + HINTED_LINES) * LINE) as usize,
             slots: geometry.slots.into(),
@@ -313,7 +326,30 @@ impl MappedRing {
         unsafe { self.slot(position).add(self.payload_offset) }
     }
 
-    /// Copies a payload that a writer may be writing at the same time.
+    /// How many elements the message of a position has: only where messages are unsized. It belongs to the
+    /// payload: who has the right to that has the right to this.
+    #[inline(always)]
+    fn len(&self, position: u64) -> &AtomicU64 {
+        // SAFETY: The checked geometry has it between the meta and the payload of an unsized message;
+        // aligned, as a slot is to a line; only ever used atomically.
+        unsafe { self.slot(position).add(header::LEN_OFFSET as usize).cast().as_ref() }
+    }
+
+    /// The number of elements of the message at a position, for `T`: 0 if that has none.
+    ///
+    /// # Errors
+    ///
+    /// The number if it is none that a message may have. Somebody has written garbage.
+    #[inline(always)]
+    fn checked_len<T: ShmMessage + ?Sized>(&self, position: u64) -> Result<usize, u64> {
+        if !T::LAYOUT.is_unsized() {
+            return Ok(0);
+        }
+        let len = self.len(position).load(Ordering::Relaxed);
+        if len <= self.max_len as u64 { Ok(len as usize) } else { Err(len) }
+    }
+
+    /// Copies the first bytes of a payload that a writer may be writing at the same time.
     ///
     /// Strictly speaking that is a data race with the writer's plain stores; Rust has no atomic
     /// copy of bytes yet. Single loads that the compiler may not merge, and a look at the word
@@ -321,18 +357,18 @@ impl MappedRing {
     ///
     /// # Safety
     ///
-    /// `to` has room for the payload.
+    /// `to` has room for so many bytes, and the payload has them.
     #[inline(always)]
-    unsafe fn copy(&self, position: u64, to: NonNull<u8>) {
+    unsafe fn copy(&self, position: u64, to: NonNull<u8>, bytes: usize) {
         let from = self.payload(position);
-        let words = self.payload_size / size_of::<u64>();
+        let words = bytes / size_of::<u64>();
         for i in 0..words {
             // SAFETY: Inside the payload, which begins at a multiple of 8.
             let word: &AtomicU64 = unsafe { from.cast().add(i).as_ref() };
             // SAFETY: The caller's promise; perhaps not aligned.
             unsafe { to.cast::<u64>().add(i).write_unaligned(word.load(Ordering::Relaxed)) };
         }
-        for i in words * size_of::<u64>()..self.payload_size {
+        for i in words * size_of::<u64>()..bytes {
             // SAFETY: Inside the payload.
             let byte: &AtomicU8 = unsafe { from.cast().add(i).as_ref() };
             // SAFETY: The caller's promise.
@@ -385,8 +421,14 @@ impl Memory for MappedRing {
     #[inline(always)]
     fn expect_read(&self, position: u64) {
         let slot = self.slot(position);
+        let mut end = self.hinted_end;
+        if self.stride != 0 {
+            // It may be a wrong one still: then so is the hint.
+            let len = self.len(position).load(Ordering::Relaxed) as usize;
+            end = end.min(self.elements_offset.saturating_add(self.stride.saturating_mul(len)));
+        }
         // Not the first line, which has the word and is there.
-        for offset in (LINE as usize..self.hinted_end).step_by(LINE as usize) {
+        for offset in (LINE as usize..end).step_by(LINE as usize) {
             // SAFETY: Inside the slot.
             prefetch_read(unsafe { slot.add(offset) });
         }
@@ -410,7 +452,8 @@ fn prefetch_read(line: NonNull<u8>) {
 }
 
 /// What the geometry of a segment can hold.
-const fn assert_layout<T>() {
-    assert!(align_of::<T>() <= header::MAX_ALIGN, "a message may be aligned to 4096 bytes at most");
+const fn assert_layout<T: ShmMessage + ?Sized>() {
+    let layout = T::LAYOUT;
+    assert!(layout.align <= header::MAX_ALIGN, "a message may be aligned to 4096 bytes at most");
     assert!(!std::mem::needs_drop::<T>(), "a message has no destructor");
 }

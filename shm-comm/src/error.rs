@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::message::Invalid;
+use crate::schema::{Malformed, SchemaDiff};
 
 /// Why a handle could not be opened on a channel.
 #[derive(Debug, thiserror::Error)]
@@ -75,33 +76,43 @@ pub enum AttachError {
         /// The pattern in the segment, by its number.
         pattern: u32,
     },
-    /// The channel carries messages of another type. Use the same type on both sides.
+    /// The channel carries messages of another type, and here is how they differ. Use the same type on
+    /// both sides; or, to read messages that have gained fields at their end, an older one.
     #[error(
-        "channel {channel:?} carries another type than this program's:\n  \
-         the channel has {channel_schema} (layout hash {channel_hash:#018x})\n  \
-         you have        {schema} (layout hash {hash:#018x})"
+        "channel {channel:?} carries another `{channel_type}` than this program's `{your_type}`:\
+         {}",
+        lines(difference)
     )]
     SchemaMismatch {
         /// The channel's name.
         channel: String,
-        /// The [canonical text](crate::schema) of the channel's type.
-        channel_schema: String,
-        /// The hash of the channel's type.
-        channel_hash: u64,
-        /// The canonical text of this program's type.
-        schema: String,
-        /// The hash of this program's type.
-        hash: u64,
+        /// The name of the channel's type.
+        channel_type: String,
+        /// The name of this program's type.
+        your_type: String,
+        /// Field by field. Both types whole are in [`Channel::info`](crate::Channel::info) and
+        /// [`Schema::of`](crate::Schema::of).
+        difference: SchemaDiff,
     },
-    /// The type is too complicated to be described. Nest less, or shorten names.
-    #[error("channel {channel:?}: the schema has {len} bytes as text, {max} are possible")]
-    SchemaTooLong {
+    /// The type is too large or too complicated to be [described](crate::Schema::to_bytes). Nest less, or
+    /// shorten names.
+    #[error("channel {channel:?}: the type `{type_name}` cannot be described: {error}")]
+    Indescribable {
         /// The channel's name.
         channel: String,
-        /// Bytes of the [canonical text](crate::schema) of the type.
-        len: usize,
-        /// Bytes that are possible.
-        max: usize,
+        /// The type's name.
+        type_name: String,
+        /// What is too much.
+        #[source]
+        error: Malformed,
+    },
+    /// [`Channel::max_len`](crate::Channel::max_len) is set, and messages have no elements. Leave it out.
+    #[error("channel {channel:?}: max_len is set, but every `{type_name}` has the same size")]
+    FixedSize {
+        /// The channel's name.
+        channel: String,
+        /// The name of the messages' type.
+        type_name: String,
     },
     /// The channel exists with another value of an option that this handle sets. Set the same value
     /// on both sides, or leave it out to take what the channel has.
@@ -199,6 +210,17 @@ pub enum LoanError {
         /// Who holds how many of them, as far as one look can tell.
         holders: Vec<Holder>,
     },
+    /// The message has more elements than there is room for. Nothing was published. Make the channel with
+    /// a larger [`max_len`](crate::Channel::max_len).
+    #[error("channel {channel:?}: a message of {len} elements, {max_len} are possible (max_len)")]
+    TooLong {
+        /// The channel's name.
+        channel: String,
+        /// Elements that the message was to have.
+        len: usize,
+        /// Elements that there is room for.
+        max_len: usize,
+    },
     /// All slots are held, and it cannot be found out whether those who hold them live: somebody in this
     /// process has closed descriptors that he does not know (`close_range`), and with them the one that
     /// leads to this publisher's locks. Stop that, and open a new one.
@@ -233,6 +255,24 @@ impl std::fmt::Display for Holder {
     }
 }
 
+/// Why an encoded value was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no slot for it.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
+    /// The codec cannot encode it, or it does not fit. Nothing was published.
+    #[error("channel {channel:?}: cannot encode a message: {error}")]
+    Encode {
+        /// The channel's name.
+        channel: String,
+        /// What the codec says.
+        #[source]
+        error: EncodeError,
+    },
+}
+
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -247,6 +287,18 @@ pub enum RecvError {
         sequence: u64,
         /// Which field holds what.
         invalid: Invalid,
+    },
+    /// A publisher published bytes of which the codec cannot make a value of this type. The next call goes
+    /// on with the next message. Types on both sides have the same name, but are they the same?
+    #[error("channel {channel:?}: message {sequence} cannot be decoded: {error}")]
+    Decode {
+        /// The channel's name.
+        channel: String,
+        /// The message's number among those of its publisher.
+        sequence: u64,
+        /// What the codec says.
+        #[source]
+        error: DecodeError,
     },
     /// This subscriber holds as many samples as it may. Drop one, or ask for a larger
     /// [`max_held`](crate::SubscriberOptions::max_held). Nothing is lost by this call.
@@ -304,6 +356,11 @@ pub enum WaitError {
     },
 }
 
+/// Each difference on a line of its own, indented.
+fn lines(difference: &SchemaDiff) -> String {
+    difference.to_string().lines().map(|line| format!("\n  {line}")).collect()
+}
+
 /// Any error of this crate, for `fn main() -> Result<(), shm_comm::Error>`.
 ///
 /// Its `Debug` is its `Display`, which is what a `main` that returns it prints.
@@ -314,6 +371,7 @@ pub enum WaitError {
 pub enum Error {
     Attach(#[from] AttachError),
     Loan(#[from] LoanError),
+    Send(#[from] SendError),
     Recv(#[from] RecvError),
     Wait(#[from] WaitError),
     Os(#[from] io::Error),
@@ -325,6 +383,81 @@ impl std::fmt::Debug for Error {
     }
 }
 
-/// Placeholder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DecodeError {}
+/// Why a value cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Encoded, it is longer than a slot. Send less at once, or use longer slots.
+    #[error("the value takes {needed} bytes, {max} are possible")]
+    TooLong {
+        /// Bytes that it would take.
+        needed: usize,
+        /// Bytes that a slot has.
+        max: usize,
+    },
+    /// It is nested too deeply, so that nobody would decode it. Send a list of parts, that name each
+    /// other by their index.
+    #[error("the value is nested more than {max} levels deep")]
+    TooDeep {
+        /// The `MAX_DEPTH` of the module `codec`.
+        max: usize,
+    },
+    /// The format has no form for it, or its type refused. Use another codec, or see what the type's
+    /// `Serialize` does.
+    #[error("cannot be encoded as {codec}: {reason}")]
+    Codec {
+        /// The codec's name.
+        codec: &'static str,
+        /// What is in the way.
+        reason: String,
+    },
+}
+
+/// Why bytes are no value of the type. Mostly: whoever sent them has another type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A value would be nested too deeply. Send a list of parts, that name each other by their index.
+    #[error("the value is nested more than {max} levels deep")]
+    TooDeep {
+        /// The `MAX_DEPTH` of the module `codec`.
+        max: usize,
+    },
+    /// A sequence claims to have more elements than such a message can hold, which only elements of no
+    /// size make possible. Send their number instead of them.
+    #[error("more than {max} elements in a message of {len} bytes")]
+    TooManyValues {
+        /// Bytes of the message.
+        len: usize,
+        /// Elements that it may have, in all its sequences together.
+        max: usize,
+    },
+    /// The value ends before the bytes do. Use the same type on both sides.
+    #[error("{left} of {len} bytes are left over after the value")]
+    Trailing {
+        /// Bytes behind the value.
+        left: usize,
+        /// All bytes.
+        len: usize,
+    },
+    /// The bytes break the format, or the type refused what they say. Use the same type on both sides.
+    #[error("cannot be decoded as {codec}: {reason}")]
+    Codec {
+        /// The codec's name.
+        codec: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl DecodeError {
+    /// The same, with the place where decoding ended.
+    #[cfg(any(feature = "bincode", feature = "postcard"))]
+    #[cold]
+    pub(crate) fn at(mut self, position: usize) -> DecodeError {
+        if let DecodeError::Codec { reason, .. } = &mut self {
+            reason.push_str(&format!(", at byte {position}"));
+        }
+        self
+    }
+}

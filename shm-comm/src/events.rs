@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::error::AttachError;
 use crate::header::Geometry;
 use crate::options::Channel;
+use crate::schema::Schema;
 
 macro_rules! event {
     ($level:ident, $($fields:tt)*) => {
@@ -22,12 +23,12 @@ macro_rules! event {
 }
 
 /// A segment was made.
-pub fn created(path: &Path, schema: &str, geometry: &Geometry) {
+pub fn created(path: &Path, schema: &Schema, geometry: &Geometry) {
     let Geometry { depth, max_publishers, max_subscribers, .. } = *geometry;
     event!(
         info,
         path = %path.display(),
-        schema,
+        schema = schema.canonical(),
         depth,
         max_publishers,
         max_subscribers,

@@ -1,7 +1,7 @@
 //! The layout of a segment: what its header says, where everything lies, and which of it is believed.
 //!
 //! ```text
-//! 0               Header, then the channel's name, then the canonical text of its schema
+//! 0               Header, then the channel's name, then its schema in binary form
 //! control_offset  control: rings and retired line · registered line · sleepers line · per subscriber
 //!                 two lines
 //! records_offset  one Record for each publisher, then one for each subscriber
@@ -9,7 +9,8 @@
 //! file_size
 //!
 //! ring            head line: head u64, generation u32 · at `SLOTS_OFFSET` the slots
-//! slot            word u64, meta u64 · at `payload_offset` the payload · up to `slot_stride`
+//! slot            word u64, meta u64 · of an unsized message how many elements it has, u64 · at
+//!                 `payload_offset` the payload · up to `slot_stride`
 //! ```
 //!
 //! Header and records are parsed from bytes that were read into private memory, and nothing else
@@ -28,9 +29,9 @@ use crate::schema::{Schema, fnv1a};
 const MAGIC: [u8; 8] = *b"shm-comm";
 const BYTE_ORDER: u32 = 0x0102_0304;
 /// Changes with every change of the layout above.
-pub const FORMAT: u32 = 2;
-/// No name and no schema has more bytes.
-pub const MAX_TEXT: usize = 1 << 16;
+pub const FORMAT: u32 = 3;
+/// No name has more bytes.
+const MAX_NAME: usize = 1 << 16;
 /// Where a core looks for its data; what is written by different processes lies in different ones.
 pub const LINE: u64 = 64;
 /// From the start of a ring to its first slot: away from the head, also for a prefetcher that
@@ -38,6 +39,10 @@ pub const LINE: u64 = 64;
 pub const SLOTS_OFFSET: u64 = 128;
 /// A slot's word and meta.
 const SLOT_HEADER: u64 = 16;
+/// From the start of a slot to the number of elements of its message, if that is unsized.
+pub const LEN_OFFSET: u64 = SLOT_HEADER;
+/// Bytes of an unsized message for which there is room if nobody says how many elements it may have.
+const DEFAULT_ROOM: u64 = 16 << 10;
 /// Two lines: pins, and the word on which it sleeps.
 pub const SUBSCRIBER_STRIDE: u64 = 2 * LINE;
 /// From the start of the control area to the lines with a bitmap each: which rings are allocated,
@@ -55,7 +60,7 @@ pub const SUBSCRIBERS_OFFSET: u64 = 3 * LINE;
 pub const MAX_ALIGN: usize = 4096;
 const MAX_DEPTH: u32 = 1 << 16;
 
-const _: () = assert!(size_of::<Header>() == 136);
+const _: () = assert!(size_of::<Header>() == 160);
 const _: () = assert!(size_of::<Record>() == LINE as usize);
 const _: () = assert!(PINS * size_of::<u32>() == LINE as usize);
 
@@ -70,6 +75,7 @@ struct Header {
     header_size: u32,
     /// FNV-1a of this header with 0 here, of the name and of the schema.
     checksum: u64,
+    /// Of the schema's canonical text.
     layout_hash: u64,
     name_len: u32,
     schema_len: u32,
@@ -78,6 +84,9 @@ struct Header {
     max_publishers: u32,
     max_subscribers: u32,
     payload_size: u64,
+    payload_fixed: u64,
+    payload_stride: u64,
+    max_len: u64,
     payload_align: u32,
     payload_offset: u32,
     slot_stride: u64,
@@ -93,12 +102,16 @@ struct Header {
 }
 
 /// The options that both sides of a channel share.
-pub const OPTIONS: [&str; 3] = ["depth", "max_publishers", "max_subscribers"];
+pub const OPTIONS: [&str; 4] = ["depth", "max_publishers", "max_subscribers", "max_len"];
 
 /// Their values as a handle has set them.
-pub fn options_of(channel: &Channel) -> [Option<u32>; OPTIONS.len()] {
-    let (publishers, subscribers) = (channel.max_publishers, channel.max_subscribers);
-    [channel.depth, publishers.map(u32::from), subscribers.map(u32::from)]
+pub fn options_of(channel: &Channel) -> [Option<u64>; OPTIONS.len()] {
+    [
+        channel.depth.map(u64::from),
+        channel.max_publishers.map(u64::from),
+        channel.max_subscribers.map(u64::from),
+        channel.max_len.map(|len| len as u64),
+    ]
 }
 
 /// What the channel does with messages.
@@ -159,7 +172,12 @@ pub struct Geometry {
     pub slots: u32,
     pub max_publishers: u32,
     pub max_subscribers: u32,
+    /// Bytes of the largest message: `payload_fixed`, `max_len` elements, and what Rust rounds up.
     pub payload_size: u64,
+    pub payload_fixed: u64,
+    /// Bytes of an element; 0 if the message is not unsized.
+    pub payload_stride: u64,
+    pub max_len: u64,
     pub payload_align: u32,
     pub payload_offset: u32,
     pub slot_stride: u64,
@@ -177,7 +195,7 @@ pub struct Geometry {
 pub struct Description {
     pub pattern: u32,
     pub name: String,
-    pub schema: String,
+    pub schema: Schema,
     pub layout_hash: u64,
     pub geometry: Geometry,
     /// Which of [`OPTIONS`] were set by whoever made it.
@@ -210,7 +228,7 @@ impl Geometry {
     pub fn plan(
         channel: &Channel,
         schema: &Schema,
-        text_len: u64,
+        description_len: u64,
         page: u64,
     ) -> Result<Geometry, AttachError> {
         let bounded = |option, value: Option<u64>, default: u64, max: u64| match value {
@@ -228,7 +246,22 @@ impl Geometry {
             bounded("max_publishers", channel.max_publishers.map(u64::from), 8, most)?;
         let max_subscribers =
             bounded("max_subscribers", channel.max_subscribers.map(u64::from), most, most)?;
-        let (size, align) = (schema.size as u64, schema.align as u64);
+        let (fixed, align) = (schema.size as u64, schema.align as u64);
+        let stride = schema.stride().unwrap_or(0) as u64;
+        let max_len = match stride {
+            0 if channel.max_len.is_some() => {
+                let (channel, type_name) = (channel.name.clone(), schema.name());
+                return Err(AttachError::FixedSize { channel, type_name });
+            }
+            0 => 0,
+            stride => {
+                let default = (DEFAULT_ROOM.saturating_sub(fixed) / stride).max(1);
+                let asked = channel.max_len.map(|len| len as u64);
+                bounded("max_len", asked, default, i64::MAX as u64 / stride)?
+            }
+        };
+        let too_large = || AttachError::TooLarge { channel: channel.name.clone() };
+        let size = payload_size(fixed, stride, max_len, align).ok_or_else(too_large)?;
         let default_depth = ((1 << 20) / size.max(1)).clamp(8, 64);
         let depth =
             bounded("depth", channel.depth.map(u64::from), default_depth, MAX_DEPTH.into())?;
@@ -240,8 +273,8 @@ impl Geometry {
         while slots < 4 || slots - ring::batch_of(slots) < depth {
             slots *= 2;
         }
-        let payload_offset = SLOT_HEADER.next_multiple_of(align);
-        let control_offset = (size_of::<Header>() as u64 + text_len).next_multiple_of(LINE);
+        let payload_offset = slot_header(stride).next_multiple_of(align);
+        let control_offset = (size_of::<Header>() as u64 + description_len).next_multiple_of(LINE);
         let records_offset =
             control_offset + SUBSCRIBERS_OFFSET + max_subscribers * SUBSCRIBER_STRIDE;
         let records_end = records_offset + (max_publishers + max_subscribers) * LINE;
@@ -256,15 +289,16 @@ impl Geometry {
             i64::try_from(file_size).ok()?;
             Some((slot_stride, ring_stride, file_size))
         };
-        let Some((slot_stride, ring_stride, file_size)) = sizes() else {
-            return Err(AttachError::TooLarge { channel: channel.name.clone() });
-        };
+        let (slot_stride, ring_stride, file_size) = sizes().ok_or_else(too_large)?;
         Ok(Geometry {
             depth: depth as u32,
             slots: slots as u32,
             max_publishers: max_publishers as u32,
             max_subscribers: max_subscribers as u32,
             payload_size: size,
+            payload_fixed: fixed,
+            payload_stride: stride,
+            max_len,
             payload_align: align as u32,
             payload_offset: payload_offset as u32,
             slot_stride,
@@ -298,12 +332,21 @@ impl Geometry {
     }
 
     /// The values of [`OPTIONS`].
-    pub fn options(&self) -> [u32; OPTIONS.len()] {
-        [self.depth, self.max_publishers, self.max_subscribers]
+    pub fn options(&self) -> [u64; OPTIONS.len()] {
+        let (publishers, subscribers) = (self.max_publishers, self.max_subscribers);
+        [self.depth.into(), publishers.into(), subscribers.into(), self.max_len]
+    }
+
+    /// Whether messages with this schema lie in it.
+    fn is_of(&self, schema: &Schema) -> bool {
+        let (fixed, align) = (schema.size as u64, schema.align as u64);
+        let stride = schema.stride().unwrap_or(0) as u64;
+        (self.payload_fixed, u64::from(self.payload_align), self.payload_stride)
+            == (fixed, align, stride)
     }
 
     /// Every relation that the rest of the crate relies on. Names the first number that is wrong.
-    fn check(&self, text_end: u64, page: u64) -> Result<(), String> {
+    fn check(&self, description_end: u64, page: u64) -> Result<(), String> {
         let g = self;
         let align = u64::from(g.payload_align);
         let participants = 1..=MAX_PARTICIPANTS;
@@ -323,8 +366,14 @@ impl Geometry {
         if !align.is_power_of_two() || align > MAX_ALIGN as u64 {
             return wrong("payload alignment", align);
         }
+        let size = payload_size(g.payload_fixed, g.payload_stride, g.max_len, align);
+        if size != Some(g.payload_size) {
+            return wrong("payload size", g.payload_size);
+        }
         let payload_offset = u64::from(g.payload_offset);
-        if payload_offset < SLOT_HEADER || !payload_offset.is_multiple_of(align.max(8)) {
+        if payload_offset < slot_header(g.payload_stride)
+            || !payload_offset.is_multiple_of(align.max(8))
+        {
             return wrong("payload offset", payload_offset);
         }
         let payload_end = payload_offset.checked_add(g.payload_size);
@@ -333,7 +382,7 @@ impl Geometry {
         {
             return wrong("slot stride", g.slot_stride);
         }
-        if g.control_offset < text_end || !g.control_offset.is_multiple_of(LINE) {
+        if g.control_offset < description_end || !g.control_offset.is_multiple_of(LINE) {
             return wrong("control offset", g.control_offset);
         }
         let control_size = SUBSCRIBERS_OFFSET + u64::from(g.max_subscribers) * SUBSCRIBER_STRIDE;
@@ -364,8 +413,29 @@ impl Geometry {
     }
 }
 
-/// The bytes at the start of a new segment, of a type with this canonical text.
-pub fn write(pattern: Pattern, channel: &Channel, text: &str, geometry: &Geometry) -> Vec<u8> {
+/// Bytes of a slot before its payload.
+fn slot_header(payload_stride: u64) -> u64 {
+    if payload_stride == 0 { SLOT_HEADER } else { LEN_OFFSET + size_of::<u64>() as u64 }
+}
+
+/// Bytes of a message with so many elements, as Rust counts them: a multiple of the alignment.
+/// `None`: more than there can be, or more elements than it should have.
+fn payload_size(fixed: u64, stride: u64, len: u64, align: u64) -> Option<u64> {
+    if (stride == 0) != (len == 0) {
+        return None;
+    }
+    let size = stride.checked_mul(len)?.checked_add(fixed)?.checked_next_multiple_of(align)?;
+    i64::try_from(size).ok().map(|_| size)
+}
+
+/// The bytes at the start of a new segment, of a type with this schema, whose binary form is `record`.
+pub fn write(
+    pattern: Pattern,
+    channel: &Channel,
+    schema: &Schema,
+    record: &[u8],
+    geometry: &Geometry,
+) -> Vec<u8> {
     let name = &channel.name;
     let set = options_of(channel).into_iter().enumerate().filter(|(_, value)| value.is_some());
     let mut header = Header {
@@ -375,14 +445,17 @@ pub fn write(pattern: Pattern, channel: &Channel, text: &str, geometry: &Geometr
         pattern: pattern as u32,
         header_size: size_of::<Header>() as u32,
         checksum: 0,
-        layout_hash: fnv1a(text.as_bytes()),
+        layout_hash: schema.hash(),
         name_len: name.len() as u32,
-        schema_len: text.len() as u32,
+        schema_len: record.len() as u32,
         depth: geometry.depth,
         slots: geometry.slots,
         max_publishers: geometry.max_publishers,
         max_subscribers: geometry.max_subscribers,
         payload_size: geometry.payload_size,
+        payload_fixed: geometry.payload_fixed,
+        payload_stride: geometry.payload_stride,
+        max_len: geometry.max_len,
         payload_align: geometry.payload_align,
         payload_offset: geometry.payload_offset,
         slot_stride: geometry.slot_stride,
@@ -394,14 +467,14 @@ pub fn write(pattern: Pattern, channel: &Channel, text: &str, geometry: &Geometr
         chosen: set.fold(0, |bits, (option, _)| bits | 1 << option),
         first_generation: geometry.first_generation,
     };
-    let texts = [name.as_bytes(), text.as_bytes()].concat();
-    header.checksum = checksum(&header, &texts);
-    [header.as_bytes(), &texts].concat()
+    let rest = [name.as_bytes(), record].concat();
+    header.checksum = checksum(&header, &rest);
+    [header.as_bytes(), &rest].concat()
 }
 
-fn checksum(header: &Header, texts: &[u8]) -> u64 {
+fn checksum(header: &Header, rest: &[u8]) -> u64 {
     let header = Header { checksum: 0, ..*header };
-    fnv1a(&[header.as_bytes(), texts].concat())
+    fnv1a(&[header.as_bytes(), rest].concat())
 }
 
 /// Reads and checks the start of a segment of `file_size` bytes. `read` fills a buffer from an
@@ -434,24 +507,22 @@ pub fn read(
     if header.header_size != size_of::<Header>() as u32 {
         return Err(Refusal::NotAChannel(format!("its header size is {}", header.header_size)));
     }
-    if header.name_len.max(header.schema_len) as usize > MAX_TEXT {
+    let (name_len, schema_len) = (header.name_len as usize, header.schema_len as usize);
+    if name_len > MAX_NAME || schema_len > Schema::MAX_LEN {
         return refuse("its name or its schema is too long");
     }
-    let mut texts = vec![0; (header.name_len + header.schema_len) as usize];
-    if !read(&mut texts, size_of::<Header>() as u64) {
+    let mut rest = vec![0; name_len + schema_len];
+    if !read(&mut rest, size_of::<Header>() as u64) {
         return Err(Refusal::NotAChannel(format!("it is cut off after {file_size} bytes")));
     }
-    if header.checksum != checksum(&header, &texts) {
+    if header.checksum != checksum(&header, &rest) {
         return refuse("its checksum is wrong");
     }
-    let schema = texts.split_off(header.name_len as usize);
-    let (Ok(name), Ok(schema)) = (String::from_utf8(texts), String::from_utf8(schema)) else {
-        return refuse("its name or its schema is not UTF-8");
-    };
-    if schema.contains(char::is_control) {
-        return refuse("there are control characters in its schema");
-    }
-    if header.layout_hash != fnv1a(schema.as_bytes()) {
+    let record = rest.split_off(name_len);
+    let Ok(name) = String::from_utf8(rest) else { return refuse("its name is not UTF-8") };
+    let schema = Schema::from_bytes(&record)
+        .map_err(|error| Refusal::NotAChannel(format!("its schema is none: {error}")))?;
+    if header.layout_hash != schema.hash() {
         return refuse("its layout hash is not that of its schema");
     }
     let geometry = Geometry {
@@ -460,6 +531,9 @@ pub fn read(
         max_publishers: header.max_publishers,
         max_subscribers: header.max_subscribers,
         payload_size: header.payload_size,
+        payload_fixed: header.payload_fixed,
+        payload_stride: header.payload_stride,
+        max_len: header.max_len,
         payload_align: header.payload_align,
         payload_offset: header.payload_offset,
         slot_stride: header.slot_stride,
@@ -470,8 +544,11 @@ pub fn read(
         file_size: header.file_size,
         first_generation: header.first_generation,
     };
-    let text_end = (size_of::<Header>() + name.len() + schema.len()) as u64;
-    geometry.check(text_end, page).map_err(Refusal::NotAChannel)?;
+    let description_end = (size_of::<Header>() + name_len + schema_len) as u64;
+    geometry.check(description_end, page).map_err(Refusal::NotAChannel)?;
+    if !geometry.is_of(&schema) {
+        return refuse("its slots are not for messages of its schema");
+    }
     if geometry.file_size != file_size {
         let reason = format!("it has {file_size} bytes and should have {}", geometry.file_size);
         return Err(Refusal::NotAChannel(reason));
@@ -497,6 +574,10 @@ mod tests {
         Geometry::plan(&channel, schema, 100, PAGE).unwrap()
     }
 
+    fn written(channel: &Channel, schema: &Schema, geometry: &Geometry) -> Vec<u8> {
+        write(Pattern::PubSub, channel, schema, &schema.to_bytes().unwrap(), geometry)
+    }
+
     fn parse(bytes: &[u8], file_size: u64) -> Result<Description, Refusal> {
         read(file_size, PAGE, |to, offset| {
             let from = bytes.get(offset as usize..).and_then(|rest| rest.get(..to.len()));
@@ -507,9 +588,9 @@ mod tests {
     #[test]
     fn a_header_reads_back_as_written() {
         let geometry = plan(Channel::new("x"), &<[f64; 7]>::schema());
-        let bytes = write(Pattern::PubSub, &Channel::new("robot/é"), "[f64;7]", &geometry);
+        let bytes = written(&Channel::new("robot/é"), &<[f64; 7]>::schema(), &geometry);
         let read = parse(&bytes, geometry.file_size).unwrap();
-        assert_eq!((read.name.as_str(), read.schema.as_str()), ("robot/é", "[f64;7]"));
+        assert_eq!((read.name.as_str(), read.schema), ("robot/é", <[f64; 7]>::schema()));
         assert_eq!((read.geometry, read.chosen), (geometry, 0));
     }
 
@@ -517,14 +598,14 @@ mod tests {
     fn a_header_says_which_options_were_chosen() {
         let channel = Channel::new("x").depth(64).max_subscribers(3);
         let geometry = plan(channel.clone(), &u64::schema());
-        let bytes = write(Pattern::PubSub, &channel, "u64", &geometry);
+        let bytes = written(&channel, &u64::schema(), &geometry);
         assert_eq!(parse(&bytes, geometry.file_size).unwrap().chosen, 0b101);
     }
 
     #[test]
     fn every_flipped_bit_and_every_length_is_refused() {
         let geometry = plan(Channel::new("x"), &u64::schema());
-        let bytes = write(Pattern::PubSub, &Channel::new("x"), "u64", &geometry);
+        let bytes = written(&Channel::new("x"), &u64::schema(), &geometry);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -550,6 +631,11 @@ mod tests {
             Geometry { max_publishers: 65, ..good },
             Geometry { max_subscribers: u32::MAX, ..good },
             Geometry { payload_size: u64::MAX, ..good },
+            Geometry { payload_size: 16, ..good },
+            Geometry { payload_size: 16, payload_fixed: 16, ..good },
+            Geometry { payload_size: 16, payload_stride: 8, max_len: 1, ..good },
+            Geometry { payload_stride: 8, ..good },
+            Geometry { max_len: 1, ..good },
             Geometry { payload_align: 0, ..good },
             Geometry { payload_align: 3, ..good },
             Geometry { payload_offset: 0, ..good },
@@ -566,7 +652,7 @@ mod tests {
             Geometry { file_size: good.file_size + 4096, ..good },
         ];
         for geometry in bad {
-            let bytes = write(Pattern::PubSub, &Channel::new("x"), "u64", &geometry);
+            let bytes = written(&Channel::new("x"), &u64::schema(), &geometry);
             let result = parse(&bytes, geometry.file_size);
             assert!(matches!(result, Err(Refusal::NotAChannel(_))), "{geometry:?}");
         }
@@ -588,6 +674,49 @@ mod tests {
             assert!(slots - ring::batch_of(slots) >= depth.into(), "depth {depth}");
             assert!(slots <= ring::MAX_SLOTS.into());
         }
+    }
+
+    #[test]
+    fn numbers_of_unsized_messages_that_contradict_each_other_are_refused() {
+        let good = plan(Channel::new("x").max_len(10), &<[u32]>::schema());
+        assert_eq!((good.payload_size, good.payload_offset, good.max_len), (40, 24, 10));
+        let bad = [
+            Geometry { payload_stride: 0, ..good },
+            Geometry { payload_stride: u64::MAX, ..good },
+            Geometry { max_len: 0, ..good },
+            Geometry { max_len: 11, ..good },
+            Geometry { max_len: u64::MAX / 4 + 11, ..good },
+            Geometry { payload_fixed: 4, payload_size: 44, ..good },
+            Geometry { payload_stride: 8, payload_size: 80, ..good },
+            Geometry { payload_offset: 16, ..good },
+        ];
+        for geometry in bad {
+            let schema = <[u32]>::schema();
+            let bytes = written(&Channel::new("x"), &schema, &geometry);
+            let result = parse(&bytes, geometry.file_size);
+            assert!(matches!(result, Err(Refusal::NotAChannel(_))), "{geometry:?}");
+        }
+    }
+
+    #[test]
+    fn an_unsized_message_has_room_for_its_elements() {
+        let plan = |max_len: Option<usize>, schema: &Schema| {
+            let channel = Channel { max_len, ..Channel::new("x") };
+            Geometry::plan(&channel, schema, 100, PAGE)
+        };
+        let size = |max_len, schema: &Schema| plan(max_len, schema).unwrap().payload_size;
+        assert_eq!(size(None, &<[u8]>::schema()), 16 << 10);
+        assert_eq!(size(Some(1), &<[[u64; 3]]>::schema()), 24);
+        assert_eq!(size(None, &<[[u64; 10_000]]>::schema()), 80_000);
+        let error = plan(Some(0), &<[u8]>::schema()).unwrap_err();
+        assert!(matches!(error, AttachError::BadOption { option: "max_len", .. }), "{error}");
+        let error = plan(Some(usize::MAX / 16), &<[u64]>::schema()).unwrap_err();
+        assert!(matches!(error, AttachError::TooLarge { .. }), "{error}");
+        let error = plan(Some(5), &u64::schema()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "channel \"x\": max_len is set, but every `u64` has the same size"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::liveness::{self, Place};
 use crate::options::{Access, Channel};
 use crate::process::Descriptor;
 use crate::ring::{self, PINS};
+use crate::schema::Schema;
 use crate::segment::{self, Segment};
 
 /// What a look at a channel shows. Others go on meanwhile, and each number is of a moment of its own.
@@ -41,14 +42,16 @@ pub struct ChannelInfo {
     pub access: Access,
     /// The name of the messages' type: `Pose`, `[f64; 7]`.
     pub type_name: String,
-    /// The [canonical text](crate::schema) of the type.
-    pub schema: String,
+    /// The type: its fields, their types and places.
+    pub schema: Schema,
     /// The [layout hash](crate::Schema::hash) of the type.
     pub layout_hash: u64,
-    /// Bytes of a message.
+    /// Bytes of a message; of the largest one that there is room for, if it is unsized.
     pub message_size: u64,
     /// Alignment of a message in bytes.
     pub message_align: u64,
+    /// As in [`Channel::max_len`]: elements. `None` for messages of fixed size.
+    pub max_len: Option<u64>,
     /// As in [`Channel::depth`]: messages.
     pub depth: u32,
     /// Slots of each publisher: the depth, and room for messages that are held.
@@ -292,11 +295,12 @@ impl Look {
             pattern,
             path: self.door.path().to_owned(),
             access: self.door.access(),
-            type_name: schema.clone(),
+            type_name: schema.name(),
             schema,
             layout_hash,
             message_size: geometry.payload_size,
             message_align: geometry.payload_align.into(),
+            max_len: (geometry.payload_stride != 0).then_some(geometry.max_len),
             depth: geometry.depth,
             slots: geometry.slots,
             max_publishers: geometry.max_publishers,

@@ -38,6 +38,8 @@
 //!
 //! # Features
 //!
+//! * `msgpack`, on by default, `postcard`, `bincode`: a codec each, for messages that need one.
+//! * `codec`: the module of that name without any of them, for a codec of your own.
 //! * `tracing`: events of that crate for what happens to channels, target `shm_comm`. Off by default.
 
 // 64 bits: positions of channels that run for years, offsets of locks beyond every file.
@@ -49,10 +51,16 @@ extern crate self as shm_comm;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod bounded;
+#[cfg(feature = "codec")]
+pub mod codec;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom), feature = "codec"))]
+mod encoded;
 mod error;
 mod message;
 mod payload;
 pub mod schema;
+mod text;
 mod word;
 
 // The protocols, which loom checks without an operating system.
@@ -96,14 +104,18 @@ mod segment;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub use bounded::{CapacityError, ShmOption, ShmString, ShmVec};
+pub use error::{DecodeError, EncodeError};
 pub use message::{Invalid, ShmMessage};
 pub use payload::Payload;
 pub use schema::Schema;
 pub use shm_comm_derive::ShmMessage;
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom), feature = "codec"))]
+pub use encoded::*;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub use {
-    error::{AttachError, Error, Holder, LoanError, RecvError, WaitError},
+    error::{AttachError, Error, Holder, LoanError, RecvError, SendError, WaitError},
     header::Pattern,
     inspect::{ChannelInfo, PublisherInfo, SubscriberInfo, channels},
     options::{Access, Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},

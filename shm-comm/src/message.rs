@@ -151,6 +151,14 @@ impl Invalid {
         Invalid { field: String::new(), found: found.to_string(), expected }
     }
 
+    /// More elements than there can be.
+    #[doc(hidden)]
+    #[cold]
+    pub fn too_long(len: u64, max_len: usize) -> Invalid {
+        let found = format!("{len} elements, in a channel of at most {max_len}");
+        Invalid { field: String::new(), found, expected: "whole message" }
+    }
+
     /// The same, seen from the struct that has the field.
     #[doc(hidden)]
     #[cold]

@@ -23,6 +23,7 @@ pub struct Channel {
     pub(crate) depth: Option<u32>,
     pub(crate) max_publishers: Option<u16>,
     pub(crate) max_subscribers: Option<u16>,
+    pub(crate) max_len: Option<usize>,
     pub(crate) access: Access,
 }
 
@@ -58,6 +59,7 @@ impl Channel {
             depth: None,
             max_publishers: None,
             max_subscribers: None,
+            max_len: None,
             access: Access::Owner,
         }
     }
@@ -91,6 +93,16 @@ impl Channel {
     /// image of 6.2 MB, or 25 MB with `depth(1).max_subscribers(1)`.
     pub fn depth(mut self, slots: u32) -> Channel {
         self.depth = Some(slots);
+        self
+    }
+
+    /// The most elements of an unsized message: of a `[T]`, or of the slice at the end of a struct. Of an
+    /// encoded value the most bytes. Every slot has room for so many, whether they are used or not.
+    /// Default: what fits into 16 KiB.
+    ///
+    /// For a message of fixed size it is an error ([`AttachError::FixedSize`](crate::AttachError::FixedSize)).
+    pub fn max_len(mut self, n: usize) -> Channel {
+        self.max_len = Some(n);
         self
     }
 

@@ -36,7 +36,7 @@ pub trait Payload: sealed::Sealed {
     fn value<'s>(raw: &'s Self::Raw, decoded: &'s Self::Decoded) -> &'s Self::Value;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 
     impl<T: super::ShmMessage + ?Sized> Sealed for T {}

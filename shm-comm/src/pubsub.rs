@@ -1,21 +1,27 @@
 //! Publish and subscribe: every subscriber gets every message, and nobody waits for anybody.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use crate::channel::{Held, Input, Output, Received};
+#[cfg(feature = "codec")]
+use crate::codec::Sink;
 use crate::error::{AttachError, LoanError, RecvError, WaitError};
+#[cfg(feature = "codec")]
+use crate::error::{EncodeError, SendError};
 use crate::message::ShmMessage;
-use crate::options::{Channel, PublisherOptions, SubscriberOptions};
+use crate::options::{Channel, PublisherOptions, Read, SubscriberOptions};
+use crate::payload::Payload;
 use crate::ring::{Claim, Found};
+use crate::schema::Schema;
 use crate::wait::{Interrupter, Waited, Waiter};
 
 /// How often a wait for participants looks again. Nothing wakes it.
 const LOOK_FOR_PARTICIPANTS: Duration = Duration::from_millis(1);
 
-/// The sending end of a channel, for messages of type `T`.
+/// The sending end of a channel, for messages of type `T`: a [`ShmMessage`], sized or not, or an
+/// [`Encoded`](crate::Encoded) value.
 ///
 /// It has a ring of slots of its own, and never waits for a subscriber: the oldest message makes
 /// room for the newest, except where a subscriber holds it. Opening costs a file; publishing costs
@@ -44,11 +50,11 @@ const LOOK_FOR_PARTICIPANTS: Duration = Duration::from_millis(1);
 /// # Ok(())
 /// # }
 /// ```
-pub struct Publisher<T: ShmMessage> {
-    output: Output<T>,
+pub struct Publisher<T: Payload + ?Sized> {
+    output: Output<T::Raw>,
 }
 
-impl<T: ShmMessage> Publisher<T> {
+impl<T: Payload + ?Sized> Publisher<T> {
     /// Opens a publisher on the channel, which is made if it is not there.
     ///
     /// # Errors
@@ -68,33 +74,14 @@ impl<T: ShmMessage> Publisher<T> {
         channel: impl Into<Channel>,
         options: PublisherOptions,
     ) -> Result<Self, AttachError> {
-        Ok(Publisher { output: Output::open(&channel.into(), &options)? })
+        let schema = Schema::of::<T>();
+        Ok(Publisher { output: Output::open(&channel.into(), &options, &schema)? })
     }
 
-    /// Lends the slot of the next message, to write it in place.
-    ///
-    /// # Errors
-    ///
-    /// [`LoanError::AllSlotsHeld`], at once, if subscribers hold every slot.
-    #[inline]
-    pub fn loan(&mut self) -> Result<LoanUninit<'_, T>, LoanError> {
-        let claim = self.output.claim()?;
-        Ok(LoanUninit { slot: Slot { output: &mut self.output, claim } })
-    }
-
-    /// Publishes a copy of `value`.
-    ///
-    /// # Errors
-    ///
-    /// As for [`loan`](Self::loan); nothing is published then.
-    #[inline]
-    pub fn send(&mut self, value: &T) -> Result<(), LoanError> {
-        let mut loan = self.loan()?;
-        // SAFETY: A `T` is plain data without a destructor, so a copy of its bytes is a `T`; the
-        // slot is not where `value` is, which can be read while nobody may write a slot of ours.
-        unsafe { std::ptr::copy_nonoverlapping(value, loan.as_mut_ptr(), 1) };
-        loan.slot.publish();
-        Ok(())
+    /// The most elements that a message may have, see [`Channel::max_len`]: of an encoded value the most
+    /// bytes. 0 for messages of fixed size.
+    pub fn max_len(&self) -> usize {
+        self.output.max_len()
     }
 
     /// Which publisher this is: what its samples say.
@@ -136,11 +123,121 @@ impl<T: ShmMessage> Publisher<T> {
     }
 }
 
-impl<T: ShmMessage> fmt::Debug for Publisher<T> {
+impl<T: ShmMessage> Publisher<T> {
+    /// Lends the slot of the next message, to write it in place.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::AllSlotsHeld`], at once, if subscribers hold every slot.
+    #[inline]
+    pub fn loan(&mut self) -> Result<LoanUninit<'_, T>, LoanError> {
+        let claim = self.output.claim()?;
+        Ok(LoanUninit { slot: Slot { output: &mut self.output, claim, len: 0 } })
+    }
+}
+
+impl<T: ShmMessage + ?Sized> Publisher<T> {
+    /// Publishes a copy of `value`: of a message, of a slice `[T]`, of a struct that ends in one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::AllSlotsHeld`], and [`LoanError::TooLong`] if it has more elements than the channel
+    /// has room for; nothing is published then.
+    #[inline]
+    pub fn send(&mut self, value: &T) -> Result<(), LoanError> {
+        let len = T::len_of(value);
+        let claim = self.output.claim_with_len(len)?;
+        let mut slot = Slot { output: &mut self.output, claim, len };
+        let from = std::ptr::from_ref(value).cast::<u8>();
+        // Up to the last element: what Rust rounds up may be anything, and is not to be seen by others.
+        let bytes = T::LAYOUT.bytes(len);
+        // SAFETY: A `T` is plain data without a destructor, so a copy of its bytes is a `T`; the
+        // slot is not where `value` is, which can be read while nobody may write a slot of ours.
+        unsafe { std::ptr::copy_nonoverlapping(from, slot.memory().cast(), bytes) };
+        slot.publish();
+        Ok(())
+    }
+
+    /// Lends the slot of the next message, which is to have `len` elements, to write it in place. For
+    /// unsized messages: a slice `[T]`, or a struct that ends in one. For others it is a compile error
+    /// (of `cargo build`); they have [`loan`](Self::loan).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), shm_comm::Error> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let channel = shm_comm::Channel::new("camera").root(folder.path().join("root"));
+    /// use shm_comm::{Publisher, ShmMessage, Subscriber};
+    ///
+    /// #[derive(ShmMessage)]
+    /// #[repr(C)]
+    /// struct Image {
+    ///     width: u32,
+    ///     height: u32,
+    ///     data: [u8],
+    /// }
+    ///
+    /// let mut publisher = Publisher::<Image>::new(channel.clone().max_len(1920 * 1080))?;
+    /// let mut subscriber = Subscriber::<Image>::new(channel)?;
+    ///
+    /// let mut image = publisher.loan_with_len(640 * 480)?.zeroed();
+    /// (image.width, image.height) = (640, 480);
+    /// image.data[0] = 255;
+    /// image.send();
+    ///
+    /// let image = subscriber.recv()?;
+    /// assert_eq!((image.width, image.data.len(), image.data[0]), (640, 640 * 480, 255));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    #[inline]
+    pub fn loan_with_len(&mut self, len: usize) -> Result<LoanUninit<'_, T>, LoanError> {
+        const {
+            assert!(
+                T::LAYOUT.is_unsized(),
+                "`loan_with_len` is for messages with a slice at their end: use `loan`"
+            );
+        }
+        let claim = self.output.claim_with_len(len)?;
+        Ok(LoanUninit { slot: Slot { output: &mut self.output, claim, len } })
+    }
+}
+
+#[cfg(feature = "codec")]
+impl<T: Payload<Raw = [u8]> + ?Sized> Publisher<T> {
+    /// Publishes the bytes that `encode` puts into the slot.
+    pub(crate) fn encode(
+        &mut self,
+        encode: impl FnOnce(&mut Sink<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), SendError> {
+        let len = self.output.max_len();
+        let claim = self.output.claim_with_len(len)?;
+        let mut slot = Slot { output: &mut self.output, claim, len };
+        // SAFETY: The slot is ours, and its bytes are initialised: they are those of an older message,
+        // or zeroes.
+        let mut sink = Sink::new(unsafe { &mut *slot.memory() });
+        match encode(&mut sink).and_then(|()| sink.finish()) {
+            Ok(len) => {
+                slot.len = len;
+                slot.publish();
+                Ok(())
+            }
+            Err(error) => {
+                let channel = self.output.channel().to_owned();
+                Err(SendError::Encode { channel, error })
+            }
+        }
+    }
+}
+
+impl<T: Payload + ?Sized> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
             .field("channel", &self.output.channel())
-            .field("type", &T::schema().name())
+            .field("type", &Schema::of::<T>().name())
             .field("id", &self.id())
             .field("stats", &self.stats())
             .finish()
@@ -160,20 +257,23 @@ pub struct PublisherStats {
 }
 
 /// A slot that is ours to write, until it is published.
-struct Slot<'p, T: ShmMessage> {
+struct Slot<'p, T: ShmMessage + ?Sized> {
     output: &'p mut Output<T>,
     claim: Claim,
+    /// How many elements the message has; not above the output's `max_len`.
+    len: usize,
 }
 
-impl<T: ShmMessage> Slot<'_, T> {
+impl<T: ShmMessage + ?Sized> Slot<'_, T> {
+    /// Where the message is: large enough, aligned, ours, and initialised, if perhaps not as a `T`.
     #[inline(always)]
-    fn memory(&mut self) -> &mut MaybeUninit<T> {
-        self.output.slot(&mut self.claim)
+    fn memory(&mut self) -> *mut T {
+        self.output.payload(&self.claim, self.len)
     }
 
     #[inline(always)]
     fn publish(self) {
-        self.output.publish(self.claim);
+        self.output.publish(self.claim, self.len);
     }
 }
 
@@ -182,7 +282,7 @@ impl<T: ShmMessage> Slot<'_, T> {
 /// Dropped, it publishes nothing, and the slot serves the next loan. There is one loan at a time:
 /// it borrows the publisher.
 #[must_use = "a loan that is not written is never seen by a subscriber"]
-pub struct LoanUninit<'p, T: ShmMessage> {
+pub struct LoanUninit<'p, T: ShmMessage + ?Sized> {
     slot: Slot<'p, T>,
 }
 
@@ -192,18 +292,20 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
     /// The value passes over the stack. For messages of megabytes fill the slot in place:
     /// [`zeroed`](Self::zeroed), [`reused`](Self::reused), [`as_mut_ptr`](Self::as_mut_ptr).
     #[inline]
-    pub fn write(mut self, value: T) {
-        self.slot.memory().write(value);
-        self.slot.publish();
+    pub fn write(self, value: T) {
+        self.init(value).send();
     }
 
     /// Writes the message, to be changed before it is [sent](Loan::send).
     #[inline]
     pub fn init(mut self, value: T) -> Loan<'p, T> {
-        self.slot.memory().write(value);
+        // SAFETY: The slot is ours and has room for one `T`, aligned.
+        unsafe { self.slot.memory().write(value) };
         Loan { slot: self.slot }
     }
+}
 
+impl<'p, T: ShmMessage + ?Sized> LoanUninit<'p, T> {
     /// Fills the message with zeroes.
     ///
     /// Exists for types for which that is a value, and is a compile error (of `cargo build`) for
@@ -226,9 +328,10 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
                 Self::NO_ZERO.refuse()
             }
         }
+        let bytes = T::LAYOUT.size(self.slot.len);
         // In place: a message of megabytes does not fit the stack.
-        // SAFETY: The slot has room for one `T`.
-        unsafe { self.slot.memory().as_mut_ptr().write_bytes(0, 1) };
+        // SAFETY: The slot is ours and has room for one `T` with so many elements.
+        unsafe { self.slot.memory().cast::<u8>().write_bytes(0, bytes) };
         Loan { slot: self.slot }
     }
 
@@ -250,7 +353,7 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
     /// Where to write the message, for drivers, decoders and C. It is not initialised.
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut T {
-        self.slot.memory().as_mut_ptr()
+        self.slot.memory()
     }
 
     /// Takes the message as it was written through [`as_mut_ptr`](Self::as_mut_ptr).
@@ -271,7 +374,7 @@ impl<'p, T: ShmMessage> LoanUninit<'p, T> {
         .str(T::LAYOUT.plain_obstacle);
 }
 
-impl<T: ShmMessage> fmt::Debug for LoanUninit<'_, T> {
+impl<T: ShmMessage + ?Sized> fmt::Debug for LoanUninit<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoanUninit").field("type", &T::schema().name()).finish_non_exhaustive()
     }
@@ -281,11 +384,11 @@ impl<T: ShmMessage> fmt::Debug for LoanUninit<'_, T> {
 ///
 /// Dropped, it publishes nothing, and the slot serves the next loan.
 #[must_use = "a loan that is not sent is never seen by a subscriber"]
-pub struct Loan<'p, T: ShmMessage> {
+pub struct Loan<'p, T: ShmMessage + ?Sized> {
     slot: Slot<'p, T>,
 }
 
-impl<T: ShmMessage> Loan<'_, T> {
+impl<T: ShmMessage + ?Sized> Loan<'_, T> {
     /// Publishes the message.
     #[inline]
     pub fn send(self) {
@@ -293,31 +396,32 @@ impl<T: ShmMessage> Loan<'_, T> {
     }
 }
 
-impl<T: ShmMessage> Deref for Loan<'_, T> {
+impl<T: ShmMessage + ?Sized> Deref for Loan<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: Whoever made the loan has seen to it that the slot holds a value.
-        unsafe { self.slot.output.peek(&self.slot.claim).assume_init_ref() }
+        // SAFETY: Whoever made the loan has seen to it that the slot, which is ours, holds a value.
+        unsafe { &*self.slot.output.payload(&self.slot.claim, self.slot.len) }
     }
 }
 
-impl<T: ShmMessage> DerefMut for Loan<'_, T> {
+impl<T: ShmMessage + ?Sized> DerefMut for Loan<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: As above.
-        unsafe { self.slot.memory().assume_init_mut() }
+        unsafe { &mut *self.slot.memory() }
     }
 }
 
-impl<T: ShmMessage + fmt::Debug> fmt::Debug for Loan<'_, T> {
+impl<T: ShmMessage + fmt::Debug + ?Sized> fmt::Debug for Loan<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Loan").field(&**self).finish()
+        f.debug_tuple("Loan").field(&&**self).finish()
     }
 }
 
-/// The receiving end of a channel, for messages of type `T`, from all its publishers.
+/// The receiving end of a channel, for messages of type `T`, from all its publishers: a
+/// [`ShmMessage`], sized or not, or an [`Encoded`](crate::Encoded) value.
 ///
 /// It starts with what is published after it was opened, unless its options say otherwise. One that
 /// is too slow loses the oldest messages and is told how many, by [`Sample::missed`]; it slows
@@ -345,12 +449,12 @@ impl<T: ShmMessage + fmt::Debug> fmt::Debug for Loan<'_, T> {
 ///     Ok(())
 /// }
 /// ```
-pub struct Subscriber<T: ShmMessage> {
-    input: Input<T>,
+pub struct Subscriber<T: Payload + ?Sized> {
+    input: Input<T::Raw>,
     waiter: Waiter,
 }
 
-impl<T: ShmMessage> Subscriber<T> {
+impl<T: Payload + ?Sized> Subscriber<T> {
     /// Opens a subscriber on the channel, which is made if it is not there.
     ///
     /// # Errors
@@ -370,7 +474,13 @@ impl<T: ShmMessage> Subscriber<T> {
         channel: impl Into<Channel>,
         options: SubscriberOptions,
     ) -> Result<Self, AttachError> {
-        let input = Input::open(&channel.into(), &options)?;
+        let copies = match options.read {
+            // Bytes are plain: a value is made of them at once.
+            Read::Auto => !T::Raw::PLAIN,
+            Read::Pinned => false,
+            Read::Copied => true,
+        };
+        let input = Input::open(&channel.into(), &options, Schema::of::<T>(), copies)?;
         Ok(Subscriber { input, waiter: Waiter::new(options.wait) })
     }
 
@@ -407,7 +517,7 @@ impl<T: ShmMessage> Subscriber<T> {
     /// As for [`recv`](Self::recv), but it cannot be interrupted.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Sample<T>>, RecvError> {
-        Ok(self.input.next()?.map(Sample::new))
+        self.input.next()?.map(|received| self.sample(received)).transpose()
     }
 
     /// The newest message that is still in the ring: seen before or not, also one that was
@@ -422,7 +532,7 @@ impl<T: ShmMessage> Subscriber<T> {
     /// As for [`try_recv`](Self::try_recv). A newest message that is not valid is reported each time,
     /// until there is a newer one.
     pub fn latest(&mut self) -> Result<Option<Sample<T>>, RecvError> {
-        Ok(self.input.latest()?.map(Sample::new))
+        self.input.latest()?.map(|received| self.sample(received)).transpose()
     }
 
     /// All messages, one after the other. Blocks for each, and ends when interrupted.
@@ -469,12 +579,25 @@ impl<T: ShmMessage> Subscriber<T> {
         let mut patience = Patience::new(timeout);
         loop {
             if let Some(received) = self.input.next()? {
-                return Ok(Some(Sample::new(received)));
+                return self.sample(received).map(Some);
             }
             // Only says whether to look again: the message itself comes out above, in registers.
             if let Some(end) = self.wait(&mut patience) {
                 return end.map(|()| None);
             }
+        }
+    }
+
+    /// What a user gets of a message. If it cannot be decoded it is dropped.
+    #[inline(always)]
+    fn sample(&self, (found, ring): Received<T::Raw>) -> Result<Sample<T>, RecvError> {
+        match T::decode(&found.right) {
+            Ok(decoded) => Ok(Sample { found, ring, decoded }),
+            Err(error) => Err(RecvError::Decode {
+                channel: self.input.channel().to_owned(),
+                sequence: found.sequence,
+                error,
+            }),
         }
     }
 
@@ -559,11 +682,11 @@ impl Patience {
     }
 }
 
-impl<T: ShmMessage> fmt::Debug for Subscriber<T> {
+impl<T: Payload + ?Sized> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscriber")
             .field("channel", &self.input.channel())
-            .field("type", &T::schema().name())
+            .field("type", &Schema::of::<T>().name())
             .field("id", &self.input.id())
             .field("stats", &self.stats())
             .finish()
@@ -604,11 +727,11 @@ fn wait_for_participants(
 /// The messages of a subscriber, see [`Subscriber::iter`].
 #[must_use = "an iterator does nothing until it is asked for messages"]
 #[derive(Debug)]
-pub struct Iter<'s, T: ShmMessage> {
+pub struct Iter<'s, T: Payload + ?Sized> {
     subscriber: &'s mut Subscriber<T>,
 }
 
-impl<T: ShmMessage> Iterator for Iter<'_, T> {
+impl<T: Payload + ?Sized> Iterator for Iter<'_, T> {
     type Item = Result<Sample<T>, RecvError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -619,7 +742,7 @@ impl<T: ShmMessage> Iterator for Iter<'_, T> {
     }
 }
 
-impl<'s, T: ShmMessage> IntoIterator for &'s mut Subscriber<T> {
+impl<'s, T: Payload + ?Sized> IntoIterator for &'s mut Subscriber<T> {
     type Item = Result<Sample<T>, RecvError>;
     type IntoIter = Iter<'s, T>;
 
@@ -649,12 +772,13 @@ pub struct PublisherId {
 /// last of its samples is dropped. Forgotten (`mem::forget`), it costs its subscriber one of its
 /// [`max_held`](SubscriberOptions::max_held) and nobody else anything but the slot; and the subscriber
 /// stays attached until its process ends.
-pub struct Sample<T: ShmMessage> {
-    found: Found<Held<T>>,
+pub struct Sample<T: Payload + ?Sized> {
+    found: Found<Held<T::Raw>>,
     ring: u32,
+    decoded: T::Decoded,
 }
 
-impl<T: ShmMessage> Sample<T> {
+impl<T: Payload + ?Sized> Sample<T> {
     /// Its number among the messages of its ring: from 0, without a gap unless some were missed. (Again
     /// from 0 if a publisher has replaced the channel by one of another type or geometry; it has another
     /// generation then.)
@@ -675,36 +799,41 @@ impl<T: ShmMessage> Sample<T> {
         PublisherId { ring: self.ring, generation: self.found.generation }
     }
 
-    /// Its bytes, as they were published.
+    /// Its bytes, as they were published: of an unsized message up to its last element, of an encoded
+    /// value what the codec has made of it. A reader that knows fewer fields sees those.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.found.right.bytes()
     }
 }
 
-impl<T: ShmMessage> Sample<T> {
-    #[inline(always)]
-    fn new((found, ring): Received<T>) -> Sample<T> {
-        Sample { found, ring }
+#[cfg(feature = "codec")]
+impl<T: Payload + ?Sized> Sample<T> {
+    /// What was decoded when it was received.
+    pub(crate) fn into_decoded(self) -> T::Decoded {
+        self.decoded
     }
 }
 
-impl<T: ShmMessage> Deref for Sample<T> {
-    type Target = T;
+impl<T: Payload + ?Sized> Deref for Sample<T> {
+    type Target = T::Value;
 
     #[inline]
-    fn deref(&self) -> &T {
-        &self.found.right
+    fn deref(&self) -> &T::Value {
+        T::value(&self.found.right, &self.decoded)
     }
 }
 
-impl<T: ShmMessage + fmt::Debug> fmt::Debug for Sample<T> {
+impl<T: Payload + ?Sized> fmt::Debug for Sample<T>
+where
+    T::Value: fmt::Debug,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sample")
             .field("sequence", &self.sequence())
             .field("missed", &self.missed())
             .field("publisher", &self.publisher())
-            .field("message", &**self)
+            .field("message", &&**self)
             .finish()
     }
 }

@@ -56,7 +56,7 @@ use crate::mapping::Mapping;
 use crate::options::Channel;
 use crate::os::{self, Lock};
 use crate::process::{Descriptor, LockFile, Owner};
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaDiff};
 
 /// How long to try while others come and go.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -93,9 +93,8 @@ impl Segment {
         role: Role,
         retire: &dyn Fn(&Arc<Mapping>),
     ) -> Result<Segment, AttachError> {
-        let text = schema.canonical();
         let door = Arc::new(Door::of(channel, pattern, true)?);
-        Wanted { door, channel, pattern, schema, text: &text, role, retire }.enter()
+        Wanted { door, channel, pattern, schema, role, retire }.enter()
     }
 
     /// Removes a segment to which nobody is attached, and says whether there was one.
@@ -225,8 +224,6 @@ struct Wanted<'a> {
     channel: &'a Channel,
     pattern: Pattern,
     schema: &'a Schema,
-    /// The schema's.
-    text: &'a str,
     role: Role,
     retire: &'a dyn Fn(&Arc<Mapping>),
 }
@@ -351,15 +348,12 @@ impl Wanted<'_> {
 
     fn make(&self, first_generation: u32) -> Result<Entered, AttachError> {
         let (door, name) = (&self.door, &self.channel.name);
-        if self.text.len() > header::MAX_TEXT {
-            return Err(AttachError::SchemaTooLong {
-                channel: name.clone(),
-                len: self.text.len(),
-                max: header::MAX_TEXT,
-            });
-        }
-        let text_len = (name.len() + self.text.len()) as u64;
-        let mut geometry = Geometry::plan(self.channel, self.schema, text_len, os::page_size())?;
+        let record = self.schema.to_bytes().map_err(|error| {
+            let (channel, type_name) = (name.clone(), self.schema.name());
+            AttachError::Indescribable { channel, type_name, error }
+        })?;
+        let len = (name.len() + record.len()) as u64;
+        let mut geometry = Geometry::plan(self.channel, self.schema, len, os::page_size())?;
         geometry.first_generation = first_generation;
         let needed = geometry.rings_offset;
         let no_room = |action, file| move |error| door.no_room(action, error, file, needed);
@@ -369,7 +363,7 @@ impl Wanted<'_> {
         let file = door.create().map_err(no_room("create", door.folder()))?;
         file.file().set_len(geometry.file_size).map_err(no_room("size", file.file()))?;
         os::allocate(file.file(), 0, needed).map_err(no_room("allocate", file.file()))?;
-        let bytes = header::write(self.pattern, self.channel, self.text, &geometry);
+        let bytes = header::write(self.pattern, self.channel, self.schema, &record, &geometry);
         file.file().write_all_at(&bytes, 0).map_err(door.os("write"))?;
         let shared = |byte| os::lock(file.file(), byte, Lock::Shared).map_err(door.os("lock"));
         shared(liveness::LIFECYCLE)?;
@@ -383,7 +377,7 @@ impl Wanted<'_> {
             }
             Err(error) => return Err(no_room("name", file.file())(error)),
         }
-        events::created(door.path(), self.text, &geometry);
+        events::created(door.path(), self.schema, &geometry);
         let member = Member { file, door: door.clone() };
         self.mapped(member, &geometry)
     }
@@ -406,6 +400,10 @@ impl Wanted<'_> {
                 Role::Publisher,
                 AttachError::SchemaMismatch { .. } | AttachError::GeometryMismatch { .. },
             ) => true,
+            // Who waits for the older messages can read the newer ones, but not the other way round.
+            (Role::Subscriber, AttachError::SchemaMismatch { .. }) => {
+                self.schema.extends(&found.schema).is_ok()
+            }
             (Role::Subscriber, AttachError::GeometryMismatch { option, .. }) => {
                 let option = header::OPTIONS.iter().position(|name| name == option);
                 option.is_some_and(|option| found.chosen >> option & 1 == 0)
@@ -414,40 +412,41 @@ impl Wanted<'_> {
         }
     }
 
+    /// Whether messages of another schema will do. Whoever only reads may know less than all fields, if
+    /// the rest comes after them.
+    fn read(&self, others: &Schema) -> Result<(), SchemaDiff> {
+        match self.role {
+            Role::Publisher => Err(others.difference(self.schema)),
+            Role::Subscriber | Role::Follower { .. } => others.extends(self.schema),
+        }
+    }
+
     /// Whether a segment is the one that this handle wants.
     fn agree(&self, found: &header::Description) -> Result<(), AttachError> {
         holds(found, &self.channel.name, self.pattern)?;
         let name = || self.channel.name.clone();
         let geometry = &found.geometry;
-        if found.schema != self.text {
+        if found.schema != *self.schema
+            && let Err(difference) = self.read(&found.schema)
+        {
             return Err(AttachError::SchemaMismatch {
                 channel: name(),
-                channel_schema: found.schema.clone(),
-                channel_hash: found.layout_hash,
-                schema: self.text.to_owned(),
-                hash: self.schema.hash(),
+                channel_type: found.schema.name(),
+                your_type: self.schema.name(),
+                difference,
             });
         }
-        let layout = (geometry.payload_size, u64::from(geometry.payload_align));
-        let (size, align) = (self.schema.size, self.schema.align);
-        if layout != (size as u64, align as u64) {
-            return Err(self.door.refused(format!(
-                "it has {} bytes aligned to {} for a message of {size} aligned to {align}",
-                layout.0, layout.1,
-            )));
+        if geometry.payload_stride == 0 && self.channel.max_len.is_some() {
+            let (channel, type_name) = (name(), self.schema.name());
+            return Err(AttachError::FixedSize { channel, type_name });
         }
         let asked = header::options_of(self.channel);
         for ((option, asked), found) in
             header::OPTIONS.into_iter().zip(asked).zip(geometry.options())
         {
             if let Some(asked) = asked.filter(|asked| *asked != found) {
-                let (found, asked) = (found.into(), asked.into());
-                return Err(AttachError::GeometryMismatch {
-                    channel: name(),
-                    option,
-                    found,
-                    asked,
-                });
+                let channel = name();
+                return Err(AttachError::GeometryMismatch { channel, option, found, asked });
             }
         }
         Ok(())
@@ -512,7 +511,8 @@ mod tests {
         // Larger, and right in itself.
         let channel = Channel::new("numbers").depth(1000);
         let geometry = Geometry::plan(&channel, &u64::schema(), 100, os::page_size()).unwrap();
-        let bytes = header::write(Pattern::PubSub, &channel, "u64", &geometry);
+        let record = u64::schema().to_bytes().unwrap();
+        let bytes = header::write(Pattern::PubSub, &channel, &u64::schema(), &record, &geometry);
         segment.file().set_len(geometry.file_size).unwrap();
         segment.file().write_all_at(&bytes, 0).unwrap();
         let error = numbers(root.path()).unwrap_err().to_string();
@@ -546,7 +546,8 @@ mod tests {
         let schema = Schema { size: 0, align: 1, kind };
         let channel = Channel::new("long").root(root.path());
         let error = attach(&channel, &schema).unwrap_err();
-        assert!(matches!(error, AttachError::SchemaTooLong { len: 70_005, .. }), "{error}");
+        assert!(matches!(error, AttachError::Indescribable { .. }), "{error}");
+        assert!(error.to_string().contains("70000"), "{error}");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }

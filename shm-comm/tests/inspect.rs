@@ -3,8 +3,8 @@
 mod common;
 
 use shm_comm::{
-    Access, AttachError, Channel, ChannelInfo, Error, Pattern, Publisher, ShmMessage, Subscriber,
-    SubscriberOptions, Wait, channels,
+    Access, AttachError, Channel, ChannelInfo, Error, Pattern, Publisher, Schema, ShmMessage,
+    Subscriber, SubscriberOptions, Wait, channels,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -87,8 +87,8 @@ fn a_look_shows_who_is_there_and_what_he_does() {
     assert_eq!(info.pattern.to_string(), "pubsub");
     assert_eq!(info.path, root.path().join("a%2Fpoints.pubsub"));
     assert_eq!(info.type_name, "Point");
-    assert_eq!(info.schema, "Point{x@0:f64,y@8:f64}16/8");
-    assert_eq!(info.layout_hash, Point::schema().hash());
+    assert_eq!(info.schema, Schema::of::<Point>());
+    assert_eq!(info.layout_hash, info.schema.hash());
     assert_eq!((info.message_size, info.message_align), (16, 8));
     assert_eq!((info.depth, info.slots), (100, 128));
     assert_eq!((info.max_publishers, info.max_subscribers), (3, 7));

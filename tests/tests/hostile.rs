@@ -1,7 +1,7 @@
 //! What holds when something else is in place of a segment, or garbage in one, and for any name.
 
 use memmap2::{MmapOptions, MmapRaw};
-use shm_comm::{AttachError, Channel, Publisher, Subscriber};
+use shm_comm::{AttachError, Channel, Publisher, Read, RecvError, Subscriber, SubscriberOptions};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -76,7 +76,7 @@ fn image() -> Vec<u8> {
 /// format; the others are found by what they say.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
-    text_end: u64,
+    description_end: u64,
     control: u64,
     records: u64,
     rings: u64,
@@ -87,15 +87,15 @@ impl Layout {
     fn of(bytes: &[u8]) -> Layout {
         let u32_at = |offset: usize| u32::from_ne_bytes(*bytes[offset..].first_chunk().unwrap());
         let (header_size, name_len, schema_len) = (u32_at(20), u32_at(40), u32_at(44));
-        let text_end = u64::from(header_size + name_len + schema_len);
+        let description_end = u64::from(header_size + name_len + schema_len);
         let end = bytes.len() as u64;
         let header = &bytes[..header_size as usize];
         let words = header.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
         let words: Vec<u64> = words.collect();
         let last = words.iter().rposition(|word| *word == end).expect("the size of the file");
         let [control, records, rings, stride, _] = words[last - 4..=last] else { unreachable!() };
-        let layout = Layout { text_end, control, records, rings, end };
-        assert!(text_end <= control && control < records && records < rings, "{layout:?}");
+        let layout = Layout { description_end, control, records, rings, end };
+        assert!(description_end <= control && control < records && records < rings, "{layout:?}");
         assert_eq!((control % 64, records % 64, rings % 4096), (0, 0, 0), "{layout:?}");
         assert_eq!(rings + 2 * stride, end, "{layout:?}");
         layout
@@ -288,10 +288,10 @@ fn random_bytes_are_refused_and_left_alone() {
     }
     // Also if they begin like a segment: behind the magic, the byte order and the format.
     for _ in 0..300 {
-        let right = 16 + random.below(layout.text_end - 16) as usize;
-        let len = random.below(layout.end - layout.text_end) as usize;
+        let right = 16 + random.below(layout.description_end - 16) as usize;
+        let len = random.below(layout.end - layout.description_end) as usize;
         let mut bytes = image[..right].to_vec();
-        bytes.extend(random.bytes(layout.text_end as usize + len - right));
+        bytes.extend(random.bytes(layout.description_end as usize + len - right));
         root.put(&bytes);
         let error = refused_and_left_alone(&root);
         assert!(!not_a_channel(&root, &error).is_empty());
@@ -337,7 +337,7 @@ fn whatever_is_in_place_of_a_segment_is_named_and_left_alone() {
         is_new(&error);
     }
     let root = Root::new();
-    let len = layout.text_end - 1;
+    let len = layout.description_end - 1;
     root.put(&image[..len as usize]);
     let error = refused_and_left_alone(&root);
     assert_eq!(not_a_channel(&root, &error), format!("it is cut off after {len} bytes"));
@@ -599,7 +599,7 @@ fn a_bit_flipped_in_the_header_or_the_texts_keeps_newcomers_out_and_members_in()
     let before = fs::read(root.file()).unwrap();
     let layout = Layout::of(&before);
     let file = root.open();
-    for bit in 0..layout.text_end * 8 {
+    for bit in 0..layout.description_end * 8 {
         let (at, old) = (bit / 8, before[bit as usize / 8]);
         file.write_all_at(&[old ^ 1 << (bit % 8)], at).unwrap();
         let error = refusal(root.channel());
@@ -619,8 +619,8 @@ fn a_bit_flipped_in_the_header_or_the_texts_keeps_newcomers_out_and_members_in()
         file.write_all_at(&[old], at).unwrap();
     }
     assert_eq!(
-        fs::read(root.file()).unwrap()[..layout.text_end as usize],
-        before[..layout.text_end as usize]
+        fs::read(root.file()).unwrap()[..layout.description_end as usize],
+        before[..layout.description_end as usize]
     );
     drop(subscriber);
     the_channel_works(&root.channel());
@@ -632,9 +632,16 @@ fn a_bit_flipped_in_the_header_or_the_texts_keeps_newcomers_out_and_members_in()
 #[test]
 fn the_text_of_an_error_has_no_control_characters_of_the_file() {
     let root = Root::new();
-    let member = Publisher::<u64>::new(root.small_channel()).unwrap();
+    /// What it is called lies last in the description.
+    #[derive(shm_comm::ShmMessage)]
+    #[repr(C)]
+    struct Named {
+        last: u64,
+    }
+    let member = Publisher::<Named>::new(root.small_channel()).unwrap();
     let mut bytes = fs::read(root.file()).unwrap();
-    let end = Layout::of(&bytes).text_end as usize;
+    let end = Layout::of(&bytes).description_end as usize;
+    assert_eq!(&bytes[end - 4..end], b"last");
     bytes[end - 1] = 0x1b;
     make_right(&mut bytes, end);
     root.open().write_all_at(&bytes[..end], 0).unwrap();
@@ -653,7 +660,8 @@ fn make_right(bytes: &mut [u8], end: usize) {
         })
     };
     let schema_len = u32::from_ne_bytes(*bytes[44..].first_chunk().unwrap()) as usize;
-    let hash = fnv1a(&bytes[end - schema_len..end]);
+    let schema = shm_comm::Schema::from_bytes(&bytes[end - schema_len..end]);
+    let hash = schema.map_or(0, |schema| schema.hash());
     bytes[32..40].copy_from_slice(&hash.to_ne_bytes());
     bytes[24..32].fill(0);
     let checksum = fnv1a(&bytes[..end]);
@@ -666,7 +674,7 @@ fn any_number_of_a_header_with_a_right_checksum_is_refused_or_harmless() {
     let root = Root::new();
     let before = image();
     root.put(&before);
-    let end = Layout::of(&before).text_end as usize;
+    let end = Layout::of(&before).description_end as usize;
     let header_size = u32::from_ne_bytes(*before[20..].first_chunk().unwrap()) as usize;
     // Not a handle, because then this process would know the segment, and compare.
     let member = root.open();
@@ -1221,4 +1229,31 @@ fn a_name_that_cannot_be_one_is_refused_with_what_is_wrong() {
     check(&"🤖".repeat(63), &too_long(259));
     check(&"\u{85}".repeat(42), &too_long(259));
     assert_eq!(root.files(), 0);
+}
+
+/// The number of elements of an unsized message lies before it in its slot.
+#[test]
+fn a_number_of_elements_that_cannot_be_is_an_error_and_the_next_message_comes() {
+    for read in [Read::Pinned, Read::Copied] {
+        let root = Root::new();
+        let channel = || root.small_channel().max_len(8);
+        let options = SubscriberOptions::new().read(read).max_held(1);
+        let mut publisher = Publisher::<[u32]>::new(channel()).unwrap();
+        let mut subscriber = Subscriber::<[u32]>::with(channel(), options).unwrap();
+        let rings = Layout::of(&fs::read(root.file()).unwrap()).rings;
+        let file = root.open();
+        for len in [9, 1 << 32, 1 << 62, u64::MAX / 4 + 2, u64::MAX] {
+            publisher.send(&[1, 2, 3]).unwrap();
+            let slots = u64::from(channel().info().unwrap()[0].slots);
+            // Messages fill one slot after the other; of 8 words and 24 bytes each takes a line.
+            let slot = publisher.stats().published.wrapping_sub(1) % slots;
+            file.write_all_at(&u64::to_ne_bytes(len), rings + 128 + slot * 64 + 16).unwrap();
+            let error = subscriber.try_recv().unwrap_err();
+            assert!(matches!(error, RecvError::Invalid { .. }), "{error}");
+            let text = format!("{len} elements, in a channel of at most 8");
+            assert!(error.to_string().contains(&text), "{error}");
+            publisher.send(&[4]).unwrap();
+            assert_eq!(*subscriber.try_recv().unwrap().unwrap(), [4]);
+        }
+    }
 }

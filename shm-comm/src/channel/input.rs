@@ -1,5 +1,6 @@
 //! The receiving end of a channel: a place among its subscribers, and all its rings.
 
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
@@ -13,10 +14,11 @@ use crate::events;
 use crate::header::{self, Pattern, Record};
 use crate::inspect;
 use crate::liveness::{self, Place};
-use crate::message::ShmMessage;
-use crate::options::{Channel, Read, Start, SubscriberOptions};
+use crate::message::{Invalid, ShmMessage};
+use crate::options::{Channel, Start, SubscriberOptions};
 use crate::process::Owner;
 use crate::ring::{self, Found, PINS, Pin, Reader};
+use crate::schema::Schema;
 use crate::segment::{Role, Segment};
 use crate::sync::{AtomicU32, Ordering};
 
@@ -26,6 +28,8 @@ use crate::sync::{AtomicU32, Ordering};
 struct Seat {
     control: Control,
     id: u32,
+    /// How many pins it may have.
+    max_held: u8,
     owner: Owner,
     // Last: the segment is left after the seat is given up.
     segment: Segment,
@@ -33,12 +37,15 @@ struct Seat {
 
 impl Seat {
     /// Takes the lowest free id, and is registered.
-    fn take<T: ShmMessage>(
+    fn take<T: ShmMessage + ?Sized>(
         channel: &Channel,
         role: Role,
-        max_held: u8,
+        schema: &Schema,
+        max_held: Option<u8>,
     ) -> Result<Seat, AttachError> {
-        let segment = attach::<T>(channel, role)?;
+        let segment = attach::<T>(channel, role, schema)?;
+        let default = header::default_max_held(segment.geometry().payload_size);
+        let max_held = max_held.unwrap_or(default);
         let control = Control::of(segment.mapping());
         let max = segment.geometry().max_subscribers;
         let places = (0..max).map(Place::Subscriber);
@@ -54,7 +61,7 @@ impl Seat {
         let record = Record::of_this_process(0, max_held.into());
         segment.write_record(segment.geometry().subscriber_record(id), &record);
         control.registered().fetch_or(1 << id, Ordering::SeqCst); // Edge C.
-        let seat = Seat { control, id, owner: segment.owner(), segment };
+        let seat = Seat { control, id, max_held, owner: segment.owner(), segment };
         // Those that died holding slots are not to fill up the channel.
         let others = seat.control.registered().load(Ordering::Acquire) & !(1 << id);
         seat.control.reap(&seat.segment, others);
@@ -113,7 +120,7 @@ impl Drop for Seat {
 
 /// A message to read, wherever it is. Dropped: its slot, if it has one, is free again.
 #[derive(Debug)]
-pub struct Held<T> {
+pub struct Held<T: ?Sized> {
     place: Where<T>,
     /// The message if it is `Inline`. Beside the enum and not in it, so that the compiler can keep
     /// the rest in registers, and nothing of this is ever moved for a pinned message.
@@ -127,67 +134,144 @@ const INLINE: usize = 48;
 type Inline = [u128; INLINE / size_of::<u128>()];
 
 #[derive(Debug)]
-enum Where<T> {
+enum Where<T: ?Sized> {
     /// In its slot, which the pin keeps from being written.
     Pinned { message: NonNull<T>, pin: Option<Pin>, cell: usize, seat: Arc<Seat> },
-    /// A copy beside this; `T` fits.
+    /// A copy beside this; `T` is sized and fits.
     Inline,
-    /// A copy.
-    Boxed(Box<MaybeUninit<T>>),
+    /// A copy: so many elements.
+    Boxed { memory: Memory, len: usize },
+    /// Nowhere: somebody has written that it has so many elements.
+    Nowhere { len: u64 },
 }
 
 // SAFETY: A pinned message is only read, by whoever has the sample, and nobody writes it meanwhile;
 // its pin may be released by any thread (Edge B of the ring). The rest is owned.
-unsafe impl<T: Send + Sync> Send for Held<T> {}
+unsafe impl<T: Send + Sync + ?Sized> Send for Held<T> {}
 // SAFETY: As above: `&Held<T>` gives `&T`.
-unsafe impl<T: Send + Sync> Sync for Held<T> {}
+unsafe impl<T: Send + Sync + ?Sized> Sync for Held<T> {}
 
-impl<T> Held<T> {
-    /// Copies `size_of::<T>()` bytes with `copy`.
+/// Memory of our own for a copy.
+#[derive(Debug)]
+struct Memory {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Memory {
+    /// Aborts the process if there is none, as a `Box` does.
+    fn new(size: usize, align: usize) -> Memory {
+        // A message's size was checked when its channel was opened; the error is never made.
+        let layout = Layout::from_size_align(size, align).unwrap_or(Layout::new::<u8>());
+        if layout.size() == 0 {
+            let start = std::ptr::without_provenance_mut(layout.align());
+            return Memory { start: NonNull::new(start).unwrap_or(NonNull::dangling()), layout };
+        }
+        // SAFETY: Not of size 0.
+        let start = unsafe { alloc(layout) };
+        match NonNull::new(start) {
+            Some(start) => Memory { start, layout },
+            None => handle_alloc_error(layout),
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.layout.size() != 0 {
+            // SAFETY: Allocated by `new` with this layout, and not used again.
+            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        }
+    }
+}
+
+impl<T: ShmMessage + ?Sized> Held<T> {
+    /// Copies a message of `len` elements: `copy` is told where to, and how many bytes.
     #[inline(always)]
-    fn copied(copy: impl FnOnce(NonNull<u8>)) -> Held<T> {
-        let fits = size_of::<T>() <= INLINE && align_of::<T>() <= align_of::<Inline>();
+    fn copied(len: usize, copy: impl FnOnce(NonNull<u8>, usize)) -> Held<T> {
+        let layout = T::LAYOUT;
+        let fits =
+            !layout.is_unsized() && layout.fixed <= INLINE && layout.align <= align_of::<Inline>();
         let mut inline = MaybeUninit::uninit();
         let place = if fits {
-            copy(NonNull::from(&mut inline).cast());
+            copy(NonNull::from(&mut inline).cast(), layout.fixed);
             Where::Inline
         } else {
-            let mut boxed = Box::<T>::new_uninit();
-            copy(NonNull::from(&mut *boxed).cast());
-            Where::Boxed(boxed)
+            let memory = Memory::new(layout.size(len), layout.align);
+            copy(memory.start, layout.size(len));
+            Where::Boxed { memory, len }
         };
         Held { place, inline }
     }
 
+    /// Nothing: somebody has written that the message has so many elements.
+    fn nowhere(len: u64) -> Held<T> {
+        Held { place: Where::Nowhere { len }, inline: MaybeUninit::uninit() }
+    }
+
     #[inline(always)]
-    fn start(&self) -> NonNull<T> {
+    fn start(&self) -> *const T {
         match &self.place {
-            Where::Pinned { message, .. } => *message,
-            Where::Inline => NonNull::from(&self.inline).cast(),
-            Where::Boxed(boxed) => NonNull::from(&**boxed).cast(),
+            Where::Pinned { message, .. } => message.as_ptr(),
+            Where::Inline => T::at(NonNull::from(&self.inline).cast().as_ptr(), 0),
+            Where::Boxed { memory, len } => T::at(memory.start.as_ptr(), *len),
+            // Never handed out by `Input`; as many bytes as there are to read: none.
+            Where::Nowhere { .. } => T::at(NonNull::<Inline>::dangling().cast().as_ptr(), 0),
         }
     }
 
-    /// The bytes of the message. A message has no padding: all of them are initialised.
+    /// The bytes of the message, up to its last element. A message has no padding: all of them are
+    /// initialised.
     #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: Invariants 1 to 3 if pinned; a copy is ours. `size_of::<T>()` bytes either way.
-        unsafe { std::slice::from_raw_parts(self.start().as_ptr().cast(), size_of::<T>()) }
+        let start = self.start();
+        let len = match &self.place {
+            Where::Nowhere { .. } => 0,
+            _ => T::LAYOUT.bytes(T::len_of(start)),
+        };
+        // SAFETY: Invariants 1 to 3 if pinned; a copy is ours. So many bytes either way.
+        unsafe { std::slice::from_raw_parts(start.cast(), len) }
+    }
+
+    /// Whether it is a value.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    #[inline(always)]
+    fn check(&self, max_len: usize) -> Result<(), Invalid> {
+        if let (true, Where::Nowhere { len }) = (T::LAYOUT.is_unsized(), &self.place) {
+            return Err(Invalid::too_long(*len, max_len));
+        }
+        if T::PLAIN { Ok(()) } else { T::check(self.bytes()) }
+    }
+
+    /// The same in memory of its own.
+    fn into_copy(self) -> Held<T> {
+        if matches!(self.place, Where::Nowhere { .. }) {
+            return self;
+        }
+        let from = self.start();
+        Held::copied(T::len_of(from), |to, bytes| {
+            // SAFETY: `to` has room for so many bytes, and is new; the message has them, with what
+            // Rust rounds up.
+            unsafe { std::ptr::copy_nonoverlapping(from.cast(), to.as_ptr(), bytes) }
+        })
     }
 }
 
-impl<T: ShmMessage> Deref for Held<T> {
+impl<T: ShmMessage + ?Sized> Deref for Held<T> {
     type Target = T;
 
     #[inline(always)]
     fn deref(&self) -> &T {
         // SAFETY: As for `bytes`; and the bytes are a `T`: checked by `Input::receive` before
         // anybody gets this, unless every bit pattern is one.
-        unsafe { self.start().as_ref() }
+        unsafe { &*self.start() }
     }
 }
 
-impl<T> Drop for Held<T> {
+impl<T: ?Sized> Drop for Held<T> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Where::Pinned { pin, cell, seat, .. } = &mut self.place {
@@ -210,32 +294,60 @@ struct Source {
 
 impl Source {
     #[inline(always)]
-    fn pin<T>(&mut self, seat: &Arc<Seat>, cell: usize) -> Option<Found<Held<T>>> {
+    fn pin<T: ShmMessage + ?Sized>(
+        &mut self,
+        seat: &Arc<Seat>,
+        cell: usize,
+    ) -> Option<Found<Held<T>>> {
         let found = self.reader.next(&self.ring, seat.cell(cell))?;
         Some(self.held(found, seat, cell))
     }
 
-    fn newest<T>(&mut self, seat: &Arc<Seat>, cell: usize) -> Option<Found<Held<T>>> {
+    fn newest<T: ShmMessage + ?Sized>(
+        &mut self,
+        seat: &Arc<Seat>,
+        cell: usize,
+    ) -> Option<Found<Held<T>>> {
         let found = self.reader.newest(&self.ring, seat.cell(cell))?;
         Some(self.held(found, seat, cell))
     }
 
     #[inline(always)]
-    fn held<T>(&self, found: Found<Pin>, seat: &Arc<Seat>, cell: usize) -> Found<Held<T>> {
+    fn held<T: ShmMessage + ?Sized>(
+        &self,
+        found: Found<Pin>,
+        seat: &Arc<Seat>,
+        cell: usize,
+    ) -> Found<Held<T>> {
         hand_over();
-        found.map(|pin| {
-            let message = self.ring.payload(pin.position()).cast();
-            let place = Where::Pinned { message, pin: Some(pin), cell, seat: seat.clone() };
-            Held { place, inline: MaybeUninit::uninit() }
+        found.map(|pin| match self.ring.checked_len::<T>(pin.position()) {
+            Ok(len) => {
+                let start = self.ring.payload(pin.position()).as_ptr();
+                // SAFETY: `at` gives a pointer of the same address, which is not null.
+                let message = unsafe { NonNull::new_unchecked(T::at(start, len)) };
+                let place = Where::Pinned { message, pin: Some(pin), cell, seat: seat.clone() };
+                Held { place, inline: MaybeUninit::uninit() }
+            }
+            Err(len) => {
+                pin.release(seat.cell(cell));
+                Held::nowhere(len)
+            }
         })
     }
 
     #[inline(always)]
-    fn copy<T>(&mut self) -> Option<Found<Held<T>>> {
+    fn copy<T: ShmMessage + ?Sized>(&mut self) -> Option<Found<Held<T>>> {
         for attempt in 0..ring::ATTEMPTS {
             let peek = self.reader.peek(&self.ring, attempt)?;
-            // SAFETY: Invariant 2: the payload is as large as a `T`, for which there is room.
-            let copy = Held::copied(|to| unsafe { self.ring.copy(peek.position(), to) });
+            let position = peek.position();
+            let copy = match self.ring.checked_len::<T>(position) {
+                // SAFETY: Invariant 2: the payload is at least as large as a `T` with so many
+                // elements, for which there is room.
+                Ok(len) => {
+                    Held::copied(len, |to, bytes| unsafe { self.ring.copy(position, to, bytes) })
+                }
+                Err(len) => Held::nowhere(len),
+            };
             if let Some(found) = self.reader.confirm(&self.ring, peek) {
                 return Some(found.map(|()| copy));
             }
@@ -262,7 +374,7 @@ const LONELY: Duration = Duration::from_secs(5);
 
 /// The receiving end of a channel.
 #[derive(Debug)]
-pub struct Input<T> {
+pub struct Input<T: ?Sized> {
     seat: Arc<Seat>,
     owner: Owner,
     sources: Vec<Source>,
@@ -271,12 +383,16 @@ pub struct Input<T> {
     /// The source to look at first.
     turn: usize,
     max_held: u8,
+    /// What the user has said of that.
+    chosen_max_held: Option<u8>,
     copies: bool,
     /// A pin on the next message of the first source, made while waiting for it, and its cell.
     expected: Option<(usize, Pin)>,
     received: u64,
     missed: u64,
     channel: Channel,
+    /// Of its messages: the channel's may have more fields, at their end.
+    schema: Schema,
     /// When it was last looked around.
     looked: Instant,
     /// Since when there is no publisher; `None` once that was said.
@@ -296,33 +412,39 @@ pub struct Input<T> {
     message: PhantomData<fn() -> T>,
 }
 
-impl<T: ShmMessage> Input<T> {
-    /// Takes the lowest free id.
-    pub fn open(channel: &Channel, options: &SubscriberOptions) -> Result<Self, AttachError> {
-        let result = Self::try_open(channel, options);
+impl<T: ShmMessage + ?Sized> Input<T> {
+    /// Takes the lowest free id. `copies`: messages are copied rather than pinned.
+    pub fn open(
+        channel: &Channel,
+        options: &SubscriberOptions,
+        schema: Schema,
+        copies: bool,
+    ) -> Result<Self, AttachError> {
+        let result = Self::try_open(channel, options, schema, copies);
         if let Err(error) = &result {
             events::refused(channel, "subscriber", error);
         }
         result
     }
 
-    fn try_open(channel: &Channel, options: &SubscriberOptions) -> Result<Self, AttachError> {
-        let max_held = options.max_held.unwrap_or(header::default_max_held(size_of::<T>() as u64));
-        if max_held == 0 || usize::from(max_held) > PINS {
-            let (channel, option, value) = (channel.name.clone(), "max_held", max_held.into());
-            return Err(AttachError::BadOption {
-                channel,
-                option,
-                value,
-                min: 1,
-                max: PINS as u64,
-            });
+    fn try_open(
+        channel: &Channel,
+        options: &SubscriberOptions,
+        schema: Schema,
+        copies: bool,
+    ) -> Result<Self, AttachError> {
+        let max = PINS as u64;
+        if let Some(value) = options.max_held.map(u64::from)
+            && !(1..=max).contains(&value)
+        {
+            let (channel, option) = (channel.name.clone(), "max_held");
+            return Err(AttachError::BadOption { channel, option, value, min: 1, max });
         }
         let start = |ring: &MappedRing| match options.start {
             Start::Next => Reader::at_next(ring),
             Start::Oldest => Reader::at_oldest(ring),
         };
-        let sit = || Self::sit(channel, Role::Subscriber, max_held, start);
+        let sit = || Self::sit(channel, Role::Subscriber, &schema, options.max_held, start);
         let (mut seat, mut sources, mut known) = sit()?;
         for _ in 0..MOVES {
             // Who replaced the channel before we said that we listen does not wait for us.
@@ -333,16 +455,14 @@ impl<T: ShmMessage> Input<T> {
         }
         Ok(Input {
             owner: seat.owner,
+            max_held: seat.max_held,
+            chosen_max_held: options.max_held,
             seat,
             sources,
             known,
             turn: 0,
-            max_held,
-            copies: match options.read {
-                Read::Auto => !T::PLAIN,
-                Read::Pinned => false,
-                Read::Copied => true,
-            },
+            copies,
+            schema,
             expected: None,
             received: 0,
             missed: 0,
@@ -363,10 +483,11 @@ impl<T: ShmMessage> Input<T> {
     fn sit(
         channel: &Channel,
         role: Role,
-        max_held: u8,
+        schema: &Schema,
+        max_held: Option<u8>,
         start: impl Fn(&MappedRing) -> Reader,
     ) -> Result<(Arc<Seat>, Vec<Source>, u64), AttachError> {
-        let seat = Seat::take::<T>(channel, role, max_held)?;
+        let seat = Seat::take::<T>(channel, role, schema, max_held)?;
         let rings = seat.control.rings().load(Ordering::Acquire);
         let sources = seat.sources(rings, start)?;
         // Only now: whoever sees it and publishes is heard.
@@ -411,7 +532,8 @@ impl<T: ShmMessage> Input<T> {
         let waited = now - *self.homeless_since.get_or_insert(now);
         self.attempts += 1;
         let role = Role::Follower { makes: waited >= HEAD_START };
-        let moved = Self::sit(&self.channel, role, self.max_held, Reader::at_first);
+        let (channel, schema) = (&self.channel, &self.schema);
+        let moved = Self::sit(channel, role, schema, self.chosen_max_held, Reader::at_first);
         if let Err(AttachError::Busy { .. }) = moved
             && (waited < PATIENCE || self.attempts < ATTEMPTS)
         {
@@ -426,6 +548,7 @@ impl<T: ShmMessage> Input<T> {
         self.forget_expected();
         let old = std::mem::replace(&mut self.seat, seat);
         (self.sources, self.known, self.turn) = (sources, known, 0);
+        self.max_held = self.seat.max_held;
         self.has_moved = true;
         if self.is_retired() {
             // Replaced in the meantime, by somebody who has seen that we listen there, or not yet here.
@@ -649,15 +772,14 @@ impl<T: ShmMessage> Input<T> {
         self.turn = if source + 1 < self.sources.len() { source + 1 } else { 0 };
         self.missed = self.missed.saturating_add(found.missed);
         self.received += 1;
-        if !T::PLAIN {
-            // If it is invalid it is dropped, and with it the pin.
-            T::check(found.right.bytes()).map_err(|invalid| RecvError::Invalid {
-                channel: self.channel.name.clone(),
-                sequence: found.sequence,
-                invalid,
-            })?;
-        }
-        Ok((found, self.sources[source].ring.number))
+        let ring = &self.sources[source].ring;
+        // If it is invalid it is dropped, and with it the pin.
+        found.right.check(ring.max_len).map_err(|invalid| RecvError::Invalid {
+            channel: self.channel.name.clone(),
+            sequence: found.sequence,
+            invalid,
+        })?;
+        Ok((found, ring.number))
     }
 
     /// How many messages were received and missed.
@@ -700,22 +822,11 @@ impl<T: ShmMessage> Input<T> {
     }
 }
 
-impl<T> Drop for Input<T> {
+impl<T: ?Sized> Drop for Input<T> {
     fn drop(&mut self) {
         // What samples keep is the seat; but they hear nothing.
         let _ = self.seat.listen(false);
         self.anchor.take().map(|anchor| anchor.listen(false));
-    }
-}
-
-impl<T: ShmMessage> Held<T> {
-    /// The same in memory of its own.
-    fn into_copy(self) -> Held<T> {
-        Held::copied(|to| {
-            let from = self.bytes();
-            // SAFETY: `to` has room for a `T`, and is new.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), from.len()) }
-        })
     }
 }
 

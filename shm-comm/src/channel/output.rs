@@ -1,7 +1,6 @@
 //! The publishing end of a channel: one ring.
 
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place};
@@ -14,6 +13,7 @@ use crate::options::{Channel, PublisherOptions};
 use crate::os::Protection;
 use crate::process::Owner;
 use crate::ring::{self, Claim, Writer};
+use crate::schema::Schema;
 use crate::segment::{Role, Segment};
 use crate::sync::{Ordering, StoreFirst};
 
@@ -60,7 +60,7 @@ impl Suspicion {
 
 /// The publishing end of a channel.
 #[derive(Debug)]
-pub struct Output<T> {
+pub struct Output<T: ?Sized> {
     // First, so that it is dropped first: the ring is left before the segment is.
     place: RingPlace,
     ring: MappedRing,
@@ -154,10 +154,14 @@ fn take_over(
     Ok(Some(Taken { number, generation, ring, writer }))
 }
 
-impl<T: ShmMessage> Output<T> {
+impl<T: ShmMessage + ?Sized> Output<T> {
     /// Takes the lowest ring without a live writer.
-    pub fn open(channel: &Channel, _: &PublisherOptions) -> Result<Self, AttachError> {
-        let result = Self::try_open(channel);
+    pub fn open(
+        channel: &Channel,
+        _: &PublisherOptions,
+        schema: &Schema,
+    ) -> Result<Self, AttachError> {
+        let result = Self::try_open(channel, schema);
         match &result {
             Ok(output) => {
                 let place = &output.place;
@@ -168,8 +172,8 @@ impl<T: ShmMessage> Output<T> {
         result
     }
 
-    fn try_open(channel: &Channel) -> Result<Self, AttachError> {
-        let segment = attach::<T>(channel, Role::Publisher)?;
+    fn try_open(channel: &Channel, schema: &Schema) -> Result<Self, AttachError> {
+        let segment = attach::<T>(channel, Role::Publisher, schema)?;
         let control = Control::of(segment.mapping());
         let max = segment.geometry().max_publishers;
         let places = (0..max).map(Place::Publisher);
@@ -240,24 +244,42 @@ impl<T: ShmMessage> Output<T> {
         })
     }
 
-    /// The payload of a claimed slot: what an older message left, or zeroes.
+    /// The right to write the next message, with so many elements.
     #[inline(always)]
-    pub fn slot(&mut self, claim: &mut Claim) -> &mut MaybeUninit<T> {
-        // SAFETY: Invariants 1 and 2: mapped, writable, large enough, aligned. Invariant 3: the
-        // claim is the only right to this slot, and it is borrowed as long as the reference lives.
-        unsafe { self.ring.payload(claim.position()).cast().as_mut() }
+    pub fn claim_with_len(&mut self, len: usize) -> Result<Claim, LoanError> {
+        if len > self.ring.max_len {
+            return Err(self.too_long(len));
+        }
+        self.claim()
     }
 
-    /// The same, to look at.
-    #[inline(always)]
-    pub fn peek(&self, claim: &Claim) -> &MaybeUninit<T> {
-        // SAFETY: As for `slot`.
-        unsafe { self.ring.payload(claim.position()).cast().as_ref() }
+    #[cold]
+    fn too_long(&self, len: usize) -> LoanError {
+        LoanError::TooLong { channel: self.channel.clone(), len, max_len: self.ring.max_len }
     }
 
-    /// Shows a slot that has been written to the subscribers, and wakes those that sleep.
+    /// The most elements of a message; 0 if it has none.
+    pub fn max_len(&self) -> usize {
+        self.ring.max_len
+    }
+
+    /// The payload of a claimed slot, with `len` elements, which are not more than `max_len`. It holds
+    /// what an older message left, or zeroes.
+    ///
+    /// By invariants 1 to 3 it points to mapped, writable, initialised, aligned memory that is large
+    /// enough, and to which the claim is the only right.
     #[inline(always)]
-    pub fn publish(&mut self, claim: Claim) {
+    pub fn payload(&self, claim: &Claim, len: usize) -> *mut T {
+        T::at(self.ring.payload(claim.position()).as_ptr(), len)
+    }
+
+    /// Shows a slot that has been written, with so many elements, to the subscribers, and wakes those
+    /// that sleep.
+    #[inline(always)]
+    pub fn publish(&mut self, claim: Claim, len: usize) {
+        if T::LAYOUT.is_unsized() {
+            self.seal(&claim, len);
+        }
         hand_over();
         self.writer.publish(&self.ring, claim);
         self.sent += 1;
@@ -270,6 +292,19 @@ impl<T: ShmMessage> Output<T> {
         if suspects != 0 {
             self.reap_suspects(suspects);
         }
+    }
+
+    /// Says how many elements there are, and leaves nothing old behind the last of them.
+    #[inline(always)]
+    fn seal(&mut self, claim: &Claim, len: usize) {
+        let position = claim.position();
+        let end = T::LAYOUT.bytes(len);
+        let rest = T::LAYOUT.size(len) - end;
+        // SAFETY: Inside the payload, which has room for `max_len` elements and what Rust rounds up.
+        let behind = unsafe { self.ring.payload(position).add(end) };
+        // SAFETY: As above; the claim is the right to write there.
+        unsafe { behind.write_bytes(0, rest) };
+        self.ring.len(position).store(len as u64, Ordering::Relaxed);
     }
 
     #[cold]

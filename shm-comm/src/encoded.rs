@@ -1,0 +1,179 @@
+//! Values of any layout through the same handles: a codec makes bytes of them in the slot, and values
+//! of the bytes.
+
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Codec};
+use crate::error::{DecodeError, SendError};
+use crate::payload::{Payload, sealed};
+use crate::pubsub::{Publisher, Sample};
+use crate::schema::{Kind, Schema};
+
+/// Says of a handle that it carries values of `T` as the bytes that the codec `C` makes of them.
+///
+/// There is no value of this type: it is a name, mostly written as [`Msgpack<T>`](crate::Msgpack) and its
+/// like. A [`Publisher`] of it `send`s a `&T`, which is encoded straight into the slot; a
+/// [`Sample`] of it derefs to a `T`, which was decoded from there once, when it was received.
+///
+/// The codec's name and that of the type, as [`std::any::type_name`] has it but without module paths, are
+/// the channel's schema: a program with another codec, or with a type of another name, is refused. What
+/// the type consists of is not compared; what then does not fit is
+/// [`RecvError::Decode`](crate::RecvError::Decode).
+///
+/// How large an encoded value may be is [`Channel::max_len`](crate::Channel::max_len) bytes; larger ones
+/// are [`EncodeError::TooLong`](crate::EncodeError::TooLong).
+///
+/// ```
+/// # #[cfg(feature = "msgpack")]
+/// # fn main() -> Result<(), shm_comm::Error> {
+/// # let folder = tempfile::tempdir()?;
+/// # let channel = shm_comm::Channel::new("plan").root(folder.path().join("root"));
+/// use serde::{Deserialize, Serialize};
+/// use shm_comm::{Msgpack, Publisher, Subscriber};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Plan {
+///     name: String,
+///     stops: Vec<[f64; 2]>,
+/// }
+///
+/// let mut publisher = Publisher::<Msgpack<Plan>>::new(&channel)?;
+/// let mut subscriber = Subscriber::<Msgpack<Plan>>::new(&channel)?;
+///
+/// publisher.send(&Plan { name: "dock".to_owned(), stops: vec![[0.0, 1.5], [2.0, 1.0]] })?;
+///
+/// let plan = subscriber.recv()?;
+/// assert_eq!((plan.name.as_str(), plan.stops.len()), ("dock", 2));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "msgpack"))]
+/// # fn main() {}
+/// ```
+pub struct Encoded<T, C> {
+    never: std::convert::Infallible,
+    name: PhantomData<fn() -> (T, C)>,
+}
+
+/// A `T` as MessagePack, with the names of its fields: every language can read it.
+#[cfg(feature = "msgpack")]
+pub type Msgpack<T> = Encoded<T, codec::Msgpack>;
+
+/// A `T` in the format of the crate [postcard](https://docs.rs/postcard): the fewest bytes.
+#[cfg(feature = "postcard")]
+pub type Postcard<T> = Encoded<T, codec::Postcard>;
+
+/// A `T` in the format that the crate bincode had by default until version 1.
+#[cfg(feature = "bincode")]
+pub type Bincode<T> = Encoded<T, codec::Bincode>;
+
+impl<T, C> fmt::Debug for Encoded<T, C> {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.never {}
+    }
+}
+
+impl<T, C> sealed::Sealed for Encoded<T, C> {}
+
+impl<T: DeserializeOwned + 'static, C: Codec> Payload for Encoded<T, C> {
+    type Value = T;
+    type Raw = [u8];
+    type Decoded = T;
+
+    fn describe() -> Schema {
+        const {
+            assert!(
+                codec::is_name(C::NAME),
+                "a codec's name has 1 to 32 bytes of `a` to `z`, `0` to `9`, `_`, `.` and `-`"
+            );
+        }
+        let kind =
+            Kind::Encoded { codec: C::NAME.to_owned(), name: without_paths(type_name::<T>()) };
+        Schema { size: 0, align: 1, kind }
+    }
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Result<T, DecodeError> {
+        C::decode(bytes)
+    }
+
+    #[inline(always)]
+    fn value<'s>(_: &'s [u8], decoded: &'s T) -> &'s T {
+        decoded
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, C: Codec> Publisher<Encoded<T, C>> {
+    /// Encodes `value` straight into the slot of the next message, and publishes it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing is published then. If there is not enough room it says how many bytes it
+    /// would have taken.
+    pub fn send(&mut self, value: &T) -> Result<(), SendError> {
+        self.encode(|sink| C::encode(value, sink))
+    }
+}
+
+impl<T: DeserializeOwned + 'static, C: Codec> Sample<Encoded<T, C>> {
+    /// The decoded value.
+    pub fn into_value(self) -> T {
+        self.into_decoded()
+    }
+
+    /// Decodes the message once more, as another type: usually one that borrows from the message, for
+    /// example a struct of `&str`, or one that has only some of the fields.
+    ///
+    /// What it borrows lies in the slot, where the pin of this sample keeps it; with
+    /// [`Read::Copied`](crate::Read::Copied) in memory of this process.
+    ///
+    /// # Errors
+    ///
+    /// What the codec says.
+    pub fn decode_as<'s, U: Deserialize<'s>>(&'s self) -> Result<U, DecodeError> {
+        C::decode(self.bytes())
+    }
+}
+
+/// A type's name without the modules in which it and its arguments are.
+fn without_paths(full: &str) -> String {
+    let mut name = String::with_capacity(full.len());
+    let mut segment = 0;
+    let mut rest = full.chars();
+    while let Some(c) = rest.next() {
+        if c == ':' && rest.as_str().starts_with(':') {
+            rest.next();
+            name.truncate(segment);
+            continue;
+        }
+        name.push(c);
+        if !(c.is_alphanumeric() || c == '_') {
+            segment = name.len();
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_no_module_paths() {
+        for (full, short) in [
+            ("u8", "u8"),
+            ("my_robot::plans::Plan", "Plan"),
+            ("alloc::vec::Vec<(u8, my_robot::Plan)>", "Vec<(u8, Plan)>"),
+            ("core::option::Option<[a::b::C; 3]>", "Option<[C; 3]>"),
+            ("&str", "&str"),
+            ("std::collections::HashMap<alloc::string::String, f64>", "HashMap<String, f64>"),
+        ] {
+            assert_eq!(without_paths(full), short);
+        }
+        assert_eq!(without_paths(type_name::<Option<Vec<String>>>()), "Option<Vec<String>>");
+    }
+}
