@@ -30,6 +30,7 @@ mod diff;
 mod evolution;
 mod layout;
 mod record;
+mod table;
 #[cfg(test)]
 mod testing;
 
