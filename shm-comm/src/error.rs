@@ -79,7 +79,7 @@ pub enum AttachError {
     /// The channel carries messages of another type, and here is how they differ. Use the same type on
     /// both sides; or, to read messages that have gained fields at their end, an older one.
     #[error(
-        "channel {channel:?} carries another `{channel_type}` than this program's `{your_type}`:\
+        "channel {channel:?} carries `{channel_type}`, not this program's `{your_type}`:\
          {}",
         lines(difference)
     )]

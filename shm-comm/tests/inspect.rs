@@ -388,7 +388,8 @@ fn garbage_behind_a_header_gives_garbage_and_no_harm() {
     publisher.send(&1).unwrap();
     let whole = std::fs::read(root.file("numbers")).unwrap();
     drop(publisher);
-    let header = (136 + "numbers".len() + "u64".len()).next_multiple_of(64);
+    let schema = Schema::of::<u64>().to_bytes().unwrap();
+    let header = (160 + "numbers".len() + schema.len()).next_multiple_of(64);
     for garbage in [0xff, 0x80, 0x7f, 0x01, 0] {
         let mut bytes = whole.clone();
         bytes[header..].fill(garbage);

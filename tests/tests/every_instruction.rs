@@ -315,7 +315,7 @@ impl Stage {
         let mut keeper = Subscriber::new(&channel).unwrap();
         let mut survivor = survivor(root);
         let publishes = matches!(role, "step-send" | "step-loan");
-        let mut publisher = (!publishes).then(|| Publisher::new(&channel).unwrap());
+        let mut publisher = (!publishes).then(|| Publisher::<Numbered>::new(&channel).unwrap());
         let mut send = |count| {
             for _ in 0..count {
                 let Some(publisher) = &mut publisher else { return };

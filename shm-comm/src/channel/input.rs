@@ -341,11 +341,11 @@ impl Source {
             let peek = self.reader.peek(&self.ring, attempt)?;
             let position = peek.position();
             let copy = match self.ring.checked_len::<T>(position) {
-                // SAFETY: Invariant 2: the payload is at least as large as a `T` with so many
-                // elements, for which there is room.
-                Ok(len) => {
-                    Held::copied(len, |to, bytes| unsafe { self.ring.copy(position, to, bytes) })
-                }
+                Ok(len) => Held::copied(len, |to, bytes| {
+                    // SAFETY: Invariant 2: the payload is at least as large as a `T` with so many
+                    // elements, for which there is room.
+                    unsafe { self.ring.copy(position, to, bytes) }
+                }),
                 Err(len) => Held::nowhere(len),
             };
             if let Some(found) = self.reader.confirm(&self.ring, peek) {
