@@ -1,22 +1,23 @@
 //! How much one message may ask for: levels, elements, memory. For every format of serde.
 //!
 //! The format's (de)serialiser and the user's type are kept apart: each sees a wrapper in place of the
-//! other ([`de`], [`ser`]), which counts what passes and hands it on, borrowed data as borrowed.
+//! other, which counts what passes and hands it on, borrowed data as borrowed.
 //!
 //! * **Levels.** A struct, tuple, sequence, map, `Some` or newtype is one level deeper than what it is
 //!   in. `Some` and newtypes count, because they may be no bytes at all, and yet a type may be an
 //!   `Option` of itself.
 //! * **Elements.** Those of sequences and maps count, fields of structs and tuples do not, whose number
 //!   the type knows. An element takes a byte at least that is in no other element, unless its type has
-//!   no size: so `len` elements are possible, and some more for those.
+//!   no size: so a message of `len` bytes may have `len` elements, and 4096 more for those.
 //! * **Memory.** A sequence that claims a length gets room for that many elements at once, but all
 //!   sequences of a message together for no more than it has bytes.
 //!
-//! # How an error gets out
-//!
-//! The user's type fails with a [`Failure`]. The format can only pass its own error on, and some of those
-//! keep no text: so the failure waits in the [`Budget`] while the format's error goes through the format
-//! (`carry`), and takes its place again on the other side (`uncarry`).
+//! A codec of your own is [`serialize`] and [`deserialize`] with another format's serialisers: see the
+//! example of [`Codec`](super::Codec).
+
+// How an error gets out: the user's type fails with a `Failure`. The format can only pass an error of
+// its own on, and some formats keep no text. So the failure waits in the `Budget` while the format's
+// error goes through the format (`carry`), and takes its place again on the other side (`uncarry`).
 
 mod de;
 mod ser;

@@ -69,11 +69,11 @@ impl<'de> Deserialize<'de> for Hints {
     }
 }
 
-/// A format of claims only: each element is a sequence that claims so many elements and has `inside`.
+/// A format that makes things up: sequences of `width` sequences, down to `depth`, that claim `claim`.
 #[derive(Clone, Copy)]
 struct Claims {
     claim: usize,
-    inside: usize,
+    width: usize,
     depth: usize,
 }
 
@@ -81,7 +81,8 @@ impl<'de> Deserializer<'de> for Claims {
     type Error = de::value::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_seq(self)
+        visitor
+            .visit_seq(Elements { each: self, left: if self.depth > 0 { self.width } else { 0 } })
     }
 
     serde::forward_to_deserialize_any! {
@@ -90,29 +91,32 @@ impl<'de> Deserializer<'de> for Claims {
     }
 }
 
-impl<'de> SeqAccess<'de> for Claims {
+struct Elements {
+    each: Claims,
+    left: usize,
+}
+
+impl<'de> SeqAccess<'de> for Elements {
     type Error = de::value::Error;
 
     fn next_element_seed<T: de::DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Self::Error> {
-        if self.inside == 0 || self.depth == 0 {
-            return Ok(None);
-        }
-        self.inside -= 1;
-        seed.deserialize(Claims { depth: self.depth - 1, ..*self }).map(Some)
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        seed.deserialize(Claims { depth: self.each.depth - 1, ..self.each }).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.claim)
+        Some(self.each.claim)
     }
 }
 
 #[test]
 fn all_sequences_together_claim_no_more_than_there_are_bytes() {
     let hints = |claim, len| {
-        let format = Claims { claim, inside: 1, depth: 4 };
+        let format = Claims { claim, width: 1, depth: 4 };
         limit::deserialize::<Hints, _>("claims", len, format).unwrap().0
     };
     assert_eq!(hints(3, 100), [Some(3); 5]);
@@ -122,8 +126,8 @@ fn all_sequences_together_claim_no_more_than_there_are_bytes() {
 
 #[test]
 fn limits_hold_for_any_format() {
-    let decode = |inside, depth, len| {
-        let format = Claims { claim: 0, inside, depth };
+    let decode = |width, depth, len| {
+        let format = Claims { claim: 0, width, depth };
         limit::deserialize::<Hints, _>("claims", len, format).map(|hints| hints.0.len())
     };
     assert_eq!(decode(1, MAX_DEPTH - 1, 0), Ok(MAX_DEPTH));

@@ -101,7 +101,7 @@ fn an_error_of_the_format_keeps_its_words() {
 #[test]
 fn an_absurd_length_ends_soon() {
     let bytes = [0xdd, 0xff, 0xff, 0xff, 0xff];
-    assert!(refusal::<Msgpack, Vec<[u64; 32]>>(&bytes).contains("end of file") || cfg!(miri));
+    assert!(refusal::<Msgpack, Vec<[u64; 32]>>(&bytes).contains("marker"));
     assert!(refusal::<Msgpack, serde_json::Value>(&bytes).contains("marker"));
     let error = DecodeError::TooManyValues { len: 5, max: 5 + 4096 };
     assert_eq!(Msgpack::decode::<Vec<Nothing>>(&bytes), Err(error));

@@ -217,7 +217,7 @@ fn shapes<C: Codec>() {
     same::<C, _>(Meters(f64::INFINITY));
     same::<C, _>(Shape::Point);
     same::<C, _>([Shape::Line(1, 2), Shape::Circle(Meters(0.5))]);
-    same::<C, _>(String::from("a".repeat(100_000)));
+    same::<C, _>("a".repeat(100_000));
     same::<C, _>(vec![vec![String::new(); 300]; 300]);
     same::<C, _>(Vec::<u8>::new());
     same::<C, _>((0..=255).collect::<Vec<u8>>());
@@ -343,7 +343,9 @@ struct Node {
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Chain(Option<Box<Chain>>);
+struct Chain {
+    next: Option<Box<Chain>>,
+}
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Table(BTreeMap<u8, Table>);
@@ -361,7 +363,7 @@ fn node(inside: Option<Node>) -> Node {
 }
 
 fn chain(inside: Option<Chain>) -> Chain {
-    Chain(inside.map(Box::new))
+    Chain { next: inside.map(Box::new) }
 }
 
 fn table(inside: Option<Table>) -> Table {
