@@ -1,10 +1,13 @@
 //! The harness of the benchmarks: two processes on two cores, and rows between raw probes.
 //!
-//! [`transport`] is what a transport implements, [`raw`] and [`shm`] are two that do; every other
-//! one is added there and in [`transport::all`]. [`patterns`] has the loops that are timed,
+//! [`transport`] is what a transport implements, [`raw`] and [`shm`] are two that do, [`image`] and
+//! [`encoded`] have others for single payloads; every other one is added there and in
+//! [`transport::all`]. [`patterns`] has the loops that are timed,
 //! [`peer`] the other process, [`probe`] the brackets, [`report`] what is printed.
 
 pub mod args;
+pub mod encoded;
+pub mod image;
 pub mod machine;
 pub mod patterns;
 pub mod peer;

@@ -46,16 +46,23 @@ pub fn clock_cost() -> u64 {
     empty[empty.len() / 2]
 }
 
+/// Where one mapping ends and another may begin.
+pub const PAGE: usize = 4096;
+
 /// One page of zeroes that whoever opens the same file shares. Mapped until the process ends.
 pub fn shared_page(file: &Path) -> Result<std::ptr::NonNull<u8>> {
-    const PAGE: usize = 4096;
+    shared_memory(file, PAGE)
+}
+
+/// The same for more bytes.
+pub fn shared_memory(file: &Path, bytes: usize) -> Result<std::ptr::NonNull<u8>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file)?;
-    file.set_len(PAGE as u64)?;
+    file.set_len(bytes as u64)?;
     // SAFETY: A new mapping, at an address that the kernel chooses.
     let page = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
-            PAGE,
+            bytes,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_SHARED | libc::MAP_POPULATE,
             file.as_raw_fd(),

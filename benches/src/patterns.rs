@@ -65,7 +65,11 @@ impl FromStr for Served {
 }
 
 #[inline(always)]
-fn fill<const N: usize>(message: &mut [u64; N], number: u64) {
+fn fill<T: Transport, const N: usize>(message: &mut [u64; N], number: u64) {
+    if !T::IS_TOUCHED {
+        message[0] = number;
+        return;
+    }
     for (word, value) in message.iter_mut().zip(number..) {
         *word = value;
     }
@@ -74,7 +78,10 @@ fn fill<const N: usize>(message: &mut [u64; N], number: u64) {
 /// Whether every word is as [`fill`] writes it. Without a branch a word, so that long messages are
 /// compared as fast as they can be read.
 #[inline(always)]
-fn is_whole<const N: usize>(message: &[u64; N], number: u64) -> bool {
+fn is_whole<T: Transport, const N: usize>(message: &[u64; N], number: u64) -> bool {
+    if !T::IS_TOUCHED {
+        return message[0] == number;
+    }
     let mut difference = 0;
     for (word, value) in message.iter().zip(number..) {
         difference |= word ^ value;
@@ -105,22 +112,23 @@ pub fn latency<T: Transport, const N: usize>(
     let mut input = T::receiver::<N>(peer.folder(), &format!("{}.back", job.channel), &job.mode)?;
     let mut output = T::sender::<N>(peer.folder(), &job.channel)?;
     peer.begin(Served::Echo, job)?;
+    let (warm_up, run_up) = (WARM_UP / T::SLOWER, RUN_UP / T::SLOWER);
     let mut times = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3)?;
     let mut next = 1;
     let mut exchange = |peer: &mut Peer, count: u64, times: &mut Histogram<u64>| -> Result<()> {
-        peer.command(&format!("go {next} {}", RUN_UP + count))?;
-        for number in next..next + RUN_UP {
-            output.send(|message| fill(message, number))?;
+        peer.command(&format!("go {next} {}", run_up + count))?;
+        for number in next..next + run_up {
+            output.send(|message| fill::<T, N>(message, number))?;
             input
-                .receive(|message| is_whole(message, number))?
+                .receive(|message| is_whole::<T, N>(message, number))?
                 .then_some(())
                 .ok_or(wrong(number))?;
         }
-        next += RUN_UP;
+        next += run_up;
         for number in next..next + count {
             let start = Instant::now();
-            output.send(|message| fill(message, number))?;
-            let whole = input.receive(|message| is_whole(message, number))?;
+            output.send(|message| fill::<T, N>(message, number))?;
+            let whole = input.receive(|message| is_whole::<T, N>(message, number))?;
             times.saturating_record(start.elapsed().as_nanos() as u64);
             if !whole {
                 return Err(wrong(number));
@@ -130,11 +138,11 @@ pub fn latency<T: Transport, const N: usize>(
         peer.expect("done")?;
         Ok(())
     };
-    exchange(peer, WARM_UP, &mut times)?;
+    exchange(peer, warm_up, &mut times)?;
     times.reset();
     let start = Instant::now();
-    exchange(peer, WARM_UP, &mut times)?;
-    let count = length.messages(RUN_UP + WARM_UP, start.elapsed()) / STRETCHES + 1;
+    exchange(peer, warm_up, &mut times)?;
+    let count = length.messages(run_up + warm_up, start.elapsed()) / STRETCHES / T::SLOWER + 1;
     times.reset();
     let start = Instant::now();
     while start.elapsed() < length.0 {
@@ -173,7 +181,7 @@ pub fn throughput<T: Transport, const N: usize>(
         peer.expect("counting")?;
         let start = Instant::now();
         for number in next..next + count {
-            output.send(|message| fill(message, number))?;
+            output.send(|message| fill::<T, N>(message, number))?;
         }
         let took = start.elapsed();
         next += count;
@@ -221,10 +229,10 @@ pub fn serve<T: Transport, const N: usize>(
             commands.answer("ready")?;
             while let Some((first, count)) = commands.go()? {
                 for number in first..first + count {
-                    if !input.receive(|message| is_whole(message, number))? {
+                    if !input.receive(|message| is_whole::<T, N>(message, number))? {
                         return Err(wrong(number));
                     }
-                    output.send(|message| fill(message, number))?;
+                    output.send(|message| fill::<T, N>(message, number))?;
                 }
                 commands.answer("done")?;
             }
@@ -238,7 +246,7 @@ pub fn serve<T: Transport, const N: usize>(
                 let (mut received, mut torn, mut number) = (0, 0, 0);
                 while number != first + count - 1 {
                     number = input.receive(|message| {
-                        torn += u64::from(!is_whole(message, message[0]));
+                        torn += u64::from(!is_whole::<T, N>(message, message[0]));
                         message[0]
                     })?;
                     received += 1;

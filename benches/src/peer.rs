@@ -98,7 +98,7 @@ impl Peer {
     /// Has the other process open its end.
     pub fn begin(&mut self, part: Served, job: &Job) -> Result<()> {
         let Job { transport, mode, payload, channel } = job;
-        self.command(&format!("{} {transport} {mode} {payload} {channel}", part.name()))?;
+        self.command(&format!("{}\t{transport}\t{mode}\t{payload}\t{channel}", part.name()))?;
         self.expect("ready")?;
         Ok(())
     }
@@ -242,7 +242,7 @@ pub fn serve(assignment: Assignment) -> Result<()> {
     let mut commands = Commands { input: BufReader::new(std::io::stdin()) };
     commands.answer("hello")?;
     while let Some(line) = commands.next()? {
-        let words: Vec<&str> = line.split(' ').collect();
+        let words: Vec<&str> = line.split('\t').collect();
         let [part, transport, mode, payload, channel] = words[..] else {
             return Err(format!("{line:?} is no command").into());
         };
@@ -253,7 +253,7 @@ pub fn serve(assignment: Assignment) -> Result<()> {
             payload: payload.parse()?,
             channel: channel.into(),
         };
-        (transport::named(transport)?.serve)(&assignment.folder, &job, part, &mut commands)?;
+        (transport::named(transport, mode)?.serve)(&assignment.folder, &job, part, &mut commands)?;
         commands.answer("ended")?;
     }
     Ok(())

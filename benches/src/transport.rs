@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::patterns::{self, Served};
 use crate::peer::{Commands, Peer};
-use crate::{Result, raw, shm};
+use crate::{Result, encoded, image, raw, shm};
 
 /// Something that carries messages of `N` words from one process to one other.
 pub trait Transport: 'static {
@@ -12,6 +12,10 @@ pub trait Transport: 'static {
     const NAME: &'static str;
     /// The ways in which it is measured.
     const MODES: &'static [Mode];
+    /// Messages are written and compared whole; else only their first word, which is their number.
+    const IS_TOUCHED: bool = true;
+    /// So much fewer messages are exchanged before and between timed ones.
+    const SLOWER: u64 = 1;
 
     /// The sending end.
     type Sender<const N: usize>: Sender<N>;
@@ -86,13 +90,36 @@ pub struct Job {
 
 /// All transports that are measured.
 pub fn all() -> Vec<Entry> {
-    vec![entry::<raw::Line>(), entry::<shm::ShmComm>()]
+    vec![
+        entry::<raw::Line>(),
+        entry::<shm::ShmComm>(),
+        entry::<encoded::IntoSlot>(),
+        entry::<encoded::ByVec>(),
+        image::<image::Untouched>(),
+        image::<image::Touched>(),
+        image::<image::OneBuffer>(),
+        image::<image::SixteenBuffers>(),
+    ]
 }
 
-/// One of them.
-pub fn named(name: &str) -> Result<Entry> {
-    let unknown = || format!("there is no transport {name:?}");
-    Ok(all().into_iter().find(|entry| entry.name == name).ok_or_else(unknown)?)
+/// The one that has this mode.
+pub fn named(name: &str, mode: &str) -> Result<Entry> {
+    let is_it = |entry: &Entry| {
+        entry.name == name && entry.modes.iter().any(|candidate| candidate.name == mode)
+    };
+    let unknown = || format!("there is no transport {name:?} with mode {mode:?}");
+    Ok(all().into_iter().find(is_it).ok_or_else(unknown)?)
+}
+
+/// A transport of images only.
+fn image<T: Transport>() -> Entry {
+    Entry {
+        name: T::NAME,
+        modes: T::MODES,
+        latency: patterns::latency::<T, { image::WORDS }>,
+        throughput: patterns::throughput::<T, { image::WORDS }>,
+        serve: patterns::serve::<T, { image::WORDS }>,
+    }
 }
 
 fn entry<T: Transport>() -> Entry {

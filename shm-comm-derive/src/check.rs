@@ -3,9 +3,9 @@
 //! What only the compiler knows is left to the expansion: where padding is, whether a type that
 //! hides behind an alias is a message, whether there is a destructor.
 
-use syn::{GenericParam, Type};
+use syn::{Type, TypeParamBound};
 
-use crate::model::{Body, Field, Message, Variant};
+use crate::model::{Body, Field, Message, Pod, Variant, element};
 use crate::{Errors, standard};
 
 /// A message that breaks no rule: what `expand` turns into code.
@@ -40,13 +40,21 @@ pub fn check<'a>(message: &'a Message<'a>, errors: &mut Errors) -> Option<Checke
         Body::Struct(fields) => {
             check_struct_repr(message, errors);
             check_generics(message, fields, errors);
-            for field in fields {
-                check_field(field, errors);
+            for (i, field) in fields.iter().enumerate() {
+                check_field(field, i + 1 == fields.len(), errors);
             }
+            check_bytemuck(message, fields, errors);
             Some(Checked::Struct { message, fields })
         }
         Body::Enum(variants) => {
             check_generics(message, &[], errors);
+            if let Some(bytemuck) = &message.bytemuck {
+                errors.at(
+                    bytemuck,
+                    "an enum cannot be `bytemuck::Pod`, as not every bit pattern is one of its \
+                     variants: remove `bytemuck`",
+                );
+            }
             let repr = check_enum(message, variants, errors)?;
             Some(Checked::Enum { message, repr, variants })
         }
@@ -130,14 +138,18 @@ fn check_enum(message: &Message, variants: &[Variant], errors: &mut Errors) -> O
 
 fn check_generics(message: &Message, fields: &[Field], errors: &mut Errors) {
     let generics = message.generics;
-    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
-    if generics.params.iter().any(|param| !is_lifetime(param)) {
-        errors.at(
-            generics,
-            "generic messages are not supported: write one struct for each type that is sent",
-        );
-    } else if let Some(clause) = &generics.where_clause {
-        errors.at(clause, "generic messages are not supported: remove the `where`");
+    for param in generics.type_params() {
+        let maybe = |bound: &&TypeParamBound| matches!(bound, TypeParamBound::Trait(bound) if bound.maybe.is_some());
+        if let Some(bound) = param.bounds.iter().find(maybe) {
+            let name = &param.ident;
+            errors.at(
+                bound,
+                format!(
+                    "`{name}` is a part of the message, so it has a size: remove `?Sized`, and write \
+                     a slice at the end as `[{name}]`"
+                ),
+            );
+        }
     }
     // A field that borrows says so itself, and its lifetime goes when the field is mended.
     let a_field_borrows = fields.iter().any(|field| borrows(field.ty));
@@ -163,15 +175,63 @@ fn borrows(ty: &Type) -> bool {
     }
 }
 
-fn check_field(field: &Field, errors: &mut Errors) {
+fn check_bytemuck(message: &Message, fields: &[Field], errors: &mut Errors) {
+    let Some(bytemuck) = &message.bytemuck else { return };
+    let is_generic = message.generics.type_params().next().is_some()
+        || message.generics.const_params().next().is_some();
+    if fields.last().is_some_and(|field| field.element().is_some()) {
+        errors.at(bytemuck, "`bytemuck::Pod` is for types with a size: remove `bytemuck`");
+    } else if is_generic && message.repr("transparent").is_none() {
+        errors.at(
+            bytemuck,
+            "whether a generic type has padding depends on its arguments, so it cannot be \
+             `bytemuck::Pod`: remove `bytemuck`, or make it `#[repr(transparent)]` around one field",
+        );
+    }
+}
+
+fn check_field(field: &Field, is_last: bool, errors: &mut Errors) {
+    let name = &field.name;
+    if let Some(pod) = &field.pod {
+        check_pod(field, pod, errors);
+    }
+    if let (Some(element), false) = (field.element(), field.is_padding()) {
+        if is_last {
+            if field.pod.is_none() {
+                check_type(element, errors);
+            }
+        } else {
+            errors.at(
+                field.ty,
+                format!(
+                    "only the last field may be a slice: move `{name}` to the end, or use an array \
+                     `[T; N]` or `ShmVec<T, N>`"
+                ),
+            );
+        }
+        return;
+    }
+    if field.pod.is_some() {
+        return;
+    }
     if field.is_padding() && !is_bytes(field.ty) {
-        let name = &field.name;
         errors.at(
             field.ty,
             format!("`{name}` must be `[u8; N]`: a field whose name starts with `_pad` is padding"),
         );
     } else {
         check_type(field.ty, errors);
+    }
+}
+
+fn check_pod(field: &Field, pod: &Pod, errors: &mut Errors) {
+    if field.is_padding() {
+        errors.at(&pod.text, "padding is not shown to anybody: remove the attribute, or rename it");
+    } else if field.element().is_some() != element(&pod.ty).is_some() {
+        errors.at(
+            &pod.text,
+            "a slice is shown as a slice: write `\"[T]\"` here and `[U]` as its type",
+        );
     }
 }
 
@@ -197,8 +257,10 @@ fn check_type(ty: &Type, errors: &mut Errors) {
         }
         Type::Reference(reference) => {
             let instead = match &*reference.elem {
-                Type::Path(path) if path.path.is_ident("str") => "use bytes, `[u8; N]`",
-                Type::Slice(_) => "use an array `[T; N]`",
+                Type::Path(path) if path.path.is_ident("str") => "use `ShmString<N>`",
+                Type::Slice(_) => {
+                    "use `ShmVec<T, N>` or an array `[T; N]`, or make a slice `[T]` the last field"
+                }
                 _ => "hold the value itself",
             };
             errors.at(
@@ -218,7 +280,11 @@ fn check_type(ty: &Type, errors: &mut Errors) {
             ty,
             "a tuple has no fixed layout: use a struct with `#[derive(ShmMessage)] #[repr(C)]`",
         ),
-        Type::Slice(_) => errors.at(ty, "a slice has no fixed size: use an array `[T; N]`"),
+        Type::Slice(_) => errors.at(
+            ty,
+            "a slice has no fixed size: use an array `[T; N]` or `ShmVec<T, N>`; only the last field \
+             of a struct may be a slice itself",
+        ),
         Type::TraitObject(_) | Type::ImplTrait(_) => {
             errors.at(ty, "a trait says nothing about layout: use a type of known layout")
         }
@@ -271,7 +337,6 @@ mod tests {
                 "`unit` is no key",
                 "`packed` puts fields",
                 "add `#[repr(C)]` above `struct Robot`",
-                "generic messages",
                 "`String` keeps",
                 "`Vec` keeps",
                 "`_pad` must be `[u8; N]`",

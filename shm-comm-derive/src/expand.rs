@@ -4,14 +4,14 @@
 //! programmer calls `Result` or `bool` does no harm. Everything about one field carries the span of
 //! that field, so that the compiler underlines it.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Member;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
+use syn::{ConstParam, GenericParam, Generics, Member, Type, TypeParam, parse_quote};
 
 use crate::check::{Checked, Integer};
-use crate::model::{Field, Message, Variant};
+use crate::model::{Field, Message, Variant, element};
 
 pub fn expand(checked: &Checked) -> TokenStream {
     match *checked {
@@ -56,115 +56,354 @@ pub fn refuse(message: &Message, errors: Option<syn::Error>) -> TokenStream {
                 ::core::result::Result::Ok(())
             }
 
-            ::shm_comm::__private::__shm_sized!();
+            fn at(_: *mut ::core::primitive::u8, _: ::core::primitive::usize) -> *mut Self {
+                loop {}
+            }
+
+            fn len_of(_: *const Self) -> ::core::primitive::usize {
+                0
+            }
         }
     }
 }
 
 fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     let ident = message.ident;
-    let rust_name = message.ident.unraw().to_string();
-    let schema_name = &message.name;
+    let is_generic = is_generic(message.generics);
     let is_tuple = fields.iter().any(|field| matches!(field.member, Member::Unnamed(_)));
     let first_free_pad = first_free_pad(fields);
-    let members = fields.iter().map(|Field { member, name, ty, .. }| {
-        let new = quote_spanned!(ty.span()=> ::shm_comm::__private::Member::new::<#ty>);
-        quote!(#new(#name, ::core::mem::offset_of!(#ident, #member)))
-    });
-    // An attribute below the derive can give a field another type than the one that is seen here.
+    let tail = fields.last().filter(|field| field.element().is_some());
+
+    let generics = with_bounds(message.generics);
+    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    let this = quote!(#ident #ty_generics);
+    let table = quote!(<#this as ::shm_comm::__private::Fields>::TABLE);
+
+    let rust_name = name_with_parameters(message);
+    let members = (0..fields.len()).map(|i| expand_member(fields, i));
+    let (size, align) = match tail {
+        None => (quote!(::core::mem::size_of::<Self>()), quote!(::core::mem::align_of::<Self>())),
+        // The compiler tells neither of a type without a size: what `repr(C)` says of them.
+        Some(tail) => {
+            let element = tail.element();
+            let end = end_of_the_one_before(fields);
+            let aligns = fields.iter().map(|field| field.element().unwrap_or(field.ty));
+            let literal = message.align.unwrap_or(1);
+            let align = aligns.fold(quote!(#literal), |align, ty| {
+                quote!(::shm_comm::__private::max(#align, ::core::mem::align_of::<#ty>()))
+            });
+            (quote!((#end).next_multiple_of(::core::mem::align_of::<#element>())), align)
+        }
+    };
+
+    let same_types = same_types(message, fields, &generics);
+    let checks = checks_of_struct(message, fields, &table, &this);
+    // What is known of a type without parameters is found where it is declared, all of it at once;
+    // the rest where the type is used.
+    let (at_declaration, at_use) = if is_generic {
+        (TokenStream::new(), checks.iter().map(Check::as_statement).collect())
+    } else {
+        (checks.iter().map(Check::as_item).collect(), TokenStream::new())
+    };
+    let touch_layout = is_generic.then(|| quote!(const { assert!(Self::LAYOUT.align != 0) };));
+
+    let name = schema_name(message);
+    let word = word(message, fields);
+    let all = 0..fields.len();
+    let pointers = match tail.and_then(Field::element) {
+        None => quote! {
+            #[inline(always)]
+            fn at(start: *mut ::core::primitive::u8, _: ::core::primitive::usize) -> *mut Self {
+                #touch_layout
+                start.cast()
+            }
+
+            #[inline(always)]
+            fn len_of(_: *const Self) -> ::core::primitive::usize {
+                0
+            }
+        },
+        Some(element) => quote! {
+            #[inline(always)]
+            fn at(start: *mut ::core::primitive::u8, len: ::core::primitive::usize) -> *mut Self {
+                #touch_layout
+                ::core::ptr::slice_from_raw_parts_mut(start.cast::<#element>(), len) as *mut Self
+            }
+
+            #[inline(always)]
+            fn len_of(value: *const Self) -> ::core::primitive::usize {
+                (value as *const [#element]).len()
+            }
+        },
+    };
+    let bytemuck = message.bytemuck.as_ref().map(|_| expand_bytemuck(message, fields));
+    quote! {
+        #[allow(deprecated)]
+        const _: () = {
+            #[automatically_derived]
+            impl #impl_generics ::shm_comm::__private::Fields for #this #where_clause {
+                const TABLE: ::shm_comm::__private::Struct = ::shm_comm::__private::Struct {
+                    name: #rust_name,
+                    size: #size,
+                    align: #align,
+                    members: &[#(#members),*],
+                    is_tuple: #is_tuple,
+                    is_generic: #is_generic,
+                    first_free_pad: #first_free_pad,
+                };
+            }
+            #same_types
+            #at_declaration
+
+            // SAFETY: The fields are of these types, messages, and all bytes (all asserted, here or in
+            // `LAYOUT`, which every use evaluates), so there is no padding, no pointer, and no destructor
+            // (asserted); the schema is taken from the layout itself; a pointer with the length of a
+            // slice is one to a struct that ends in it; and the rest holds if it holds for every field.
+            #[automatically_derived]
+            unsafe impl #impl_generics ::shm_comm::__private::ShmMessage for #this #where_clause {
+                const ZERO_IS_VALID: ::core::primitive::bool = #table.zero_is_valid();
+                const PLAIN: ::core::primitive::bool = #table.plain();
+                const LAYOUT: ::shm_comm::__private::Layout = {
+                    #at_use
+                    #table.layout(
+                        <Self as ::shm_comm::__private::Fields>::ZERO_OBSTACLE,
+                        <Self as ::shm_comm::__private::Fields>::PLAIN_OBSTACLE,
+                    )
+                };
+                type Word = #word;
+
+                fn schema() -> ::shm_comm::__private::Schema {
+                    #table.schema(#name)
+                }
+
+                #pointers
+
+                #[inline]
+                fn check(
+                    bytes: &[::core::primitive::u8],
+                ) -> ::core::result::Result<(), ::shm_comm::__private::Invalid> {
+                    #touch_layout
+                    if !Self::PLAIN {
+                        #(const { &#table.members[#all] }.check(bytes)?;)*
+                    }
+                    ::core::result::Result::Ok(())
+                }
+            }
+
+            #bytemuck
+        };
+    }
+}
+
+/// What is put down of a field in the table.
+fn expand_member(fields: &[Field], i: usize) -> TokenStream {
+    let Field { member, name, ty, pod } = &fields[i];
+    let (kind, place, types) = match (fields[i].element(), pod) {
+        (None, None) => ("new", None, quote!(#ty)),
+        (None, Some(pod)) => {
+            let shown = &pod.ty;
+            ("pod", None, quote!(#ty, #shown))
+        }
+        (Some(element), pod) => {
+            let end = Some(end_of_the_one_before(fields));
+            match pod.as_ref().map(|pod| element_of(&pod.ty)) {
+                None => ("slice", end, quote!(#element)),
+                Some(shown) => ("pod_slice", end, quote!(#element, #shown)),
+            }
+        }
+    };
+    let place = place.unwrap_or_else(|| quote!(::core::mem::offset_of!(Self, #member)));
+    let kind = Ident::new(kind, ty.span());
+    let new = quote_spanned!(ty.span()=> ::shm_comm::__private::Member::#kind::<#types>);
+    quote!(#new(#name, #place))
+}
+
+/// Where the field before the last one ends.
+fn end_of_the_one_before(fields: &[Field]) -> TokenStream {
+    match fields {
+        [.., Field { member, ty, .. }, _] => {
+            quote!(::core::mem::offset_of!(Self, #member) + ::core::mem::size_of::<#ty>())
+        }
+        _ => quote!(0usize),
+    }
+}
+
+/// An attribute below the derive can give a field another type than the one that is seen here.
+fn same_types(message: &Message, fields: &[Field], generics: &Generics) -> TokenStream {
+    let ident = message.ident;
+    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    let this = quote!(#ident #ty_generics);
     // In an `Option` that was bound before, a reference is not coerced into one that fits.
-    let same_types = fields.iter().map(|Field { member, ty, .. }| {
+    let same = fields.iter().map(|Field { member, ty, .. }| {
         quote_spanned! {ty.span()=>
-            const _: fn(&#ident) = |__shm_this| {
+            let _ = |__shm_this: &#this| {
                 let #ident { #member: __shm_field, .. } = __shm_this;
                 let __shm_field = ::core::option::Option::Some(__shm_field);
                 let _: ::core::option::Option<&#ty> = __shm_field;
             };
         }
     });
-    let gaps = fields.iter().enumerate().map(|(i, field)| {
-        panic_if(
-            &field.member,
-            quote!(__SHM.gap_after(#i) != 0),
-            quote!(__SHM.explain_gap_after(#i).as_str()),
-        )
-    });
-    let uncovered = panic_if(
+    // Or add one: of types with a size, that is seen by the bytes.
+    let members = fields.iter().map(|field| &field.member);
+    let is_unsized = fields.last().is_some_and(|field| field.element().is_some());
+    let all = is_unsized.then(|| quote!(let _ = |#ident { #(#members: _),* }: &#this| ();));
+    quote! {
+        #[allow(clippy::multiple_bound_locations, clippy::extra_unused_type_parameters)]
+        fn __shm_same_types #impl_generics () #where_clause {
+            #(#same)*
+            #all
+        }
+    }
+}
+
+/// What only the compiler can find out, and what is said if it does.
+struct Check {
+    place: Span,
+    condition: TokenStream,
+    text: TokenStream,
+}
+
+impl Check {
+    fn new(place: &impl ToTokens, condition: TokenStream, text: impl ToTokens) -> Check {
+        Check { place: place.span(), condition, text: text.to_token_stream() }
+    }
+
+    fn as_statement(&self) -> TokenStream {
+        let Check { place, condition, text } = self;
+        let panic = quote_spanned!(*place=> ::core::panic!("{}", #text));
+        quote! {
+            if #condition {
+                #panic
+            }
+        }
+    }
+
+    fn as_item(&self) -> TokenStream {
+        let statement = self.as_statement();
+        quote!(const _: () = { #statement };)
+    }
+}
+
+fn checks_of_struct(
+    message: &Message,
+    fields: &[Field],
+    table: &TokenStream,
+    this: &TokenStream,
+) -> Vec<Check> {
+    let ident = message.ident;
+    let name = name_with_parameters(message);
+    let mut checks = Vec::new();
+    for field in fields {
+        if let Some(pod) = &field.pod {
+            let (ty, shown) = match (field.element(), element(&pod.ty)) {
+                (Some(element), Some(shown)) => (element, shown),
+                _ => (field.ty, &pod.ty),
+            };
+            let types = quote!(::<#ty, #shown>);
+            let (name, text) = (&field.name, shown.to_token_stream().to_string());
+            checks.push(Check::new(
+                &pod.text,
+                quote!(::shm_comm::__private::pod_differs #types()),
+                quote!(::shm_comm::__private::explain_pod #types(#name, #text).as_str()),
+            ));
+        }
+        if let Some(element) = field.element() {
+            let text = format!(
+                "the elements of `{}` have no size, so nobody could tell how many there are: use a \
+                 count in `u64`",
+                field.name
+            );
+            checks.push(Check::new(element, quote!(::core::mem::size_of::<#element>() == 0), text));
+        }
+    }
+    if is_generic(message.generics) {
+        let explain = quote!(#table.explain_gaps().as_str());
+        checks.push(Check::new(ident, quote!(#table.has_gap()), explain));
+    } else {
+        let explain = quote!(#table.explain_gaps().as_str());
+        checks.push(Check::new(ident, quote!(#table.order_matters()), explain));
+        for (i, field) in fields.iter().enumerate() {
+            checks.push(Check::new(
+                &field.member,
+                quote!(#table.gap_after(#i) != 0 && !#table.order_matters()),
+                quote!(#table.explain_gap_after(#i).as_str()),
+            ));
+        }
+    }
+    checks.push(Check::new(
         ident,
-        quote!(!__SHM.is_covered()),
+        quote!(!#table.is_covered()),
         format!(
-            "`{rust_name}`: its fields do not make up its bytes; does an attribute add a field? \
+            "`{name}`: its fields do not make up its bytes; does an attribute add a field? \
              put it above the derive"
         ),
-    );
-    let destructor = refuse_destructor(
+    ));
+    checks.push(destructor(
         message,
-        quote!(::core::mem::needs_drop::<#ident>() && !__SHM.has_field_to_drop()),
-    );
+        quote!(::core::mem::needs_drop::<#this>() && !#table.has_field_to_drop()),
+    ));
+    if let Some(bytemuck) = &message.bytemuck {
+        let text =
+            format!("`{name}` cannot be `bytemuck::Pod`, as not every bit pattern is a value: ");
+        checks.push(Check::new(
+            bytemuck,
+            quote!(!<#this as ::shm_comm::__private::ShmMessage>::PLAIN),
+            quote! {
+                ::shm_comm::__private::Text::new()
+                    .str(#text)
+                    .str(<#this as ::shm_comm::__private::Fields>::PLAIN_OBSTACLE)
+                    .as_str()
+            },
+        ));
+    }
+    checks
+}
 
-    let in_schema = fields.iter().enumerate().filter(|(_, field)| !field.is_padding());
-    let in_schema = in_schema.map(|(i, _)| i);
-    let all = 0..fields.len();
-    let word = fields.iter().fold(quote!(::core::primitive::u8), |word, Field { ty, .. }| {
+/// An integer of the same alignment.
+///
+/// It may not be said by the fields' own words: a field of a public message may be of a private type,
+/// which an associated type must not name. That of parameters cannot be said in another way.
+fn word(message: &Message, fields: &[Field]) -> TokenStream {
+    let ident = message.ident;
+    let of_align = |align: TokenStream| {
         quote! {
-            <#word as ::shm_comm::__private::Word>::Max<
-                <#ty as ::shm_comm::__private::ShmMessage>::Word
-            >
+            <::shm_comm::__private::Alignment<{ #align }> as ::shm_comm::__private::HasWord>::Word
         }
-    });
-    quote! {
-        #[allow(deprecated)]
-        const _: () = {
-            const __SHM: ::shm_comm::__private::Struct = ::shm_comm::__private::Struct {
-                name: #rust_name,
-                size: ::core::mem::size_of::<#ident>(),
-                members: &[#(#members),*],
-                is_tuple: #is_tuple,
-                first_free_pad: #first_free_pad,
-            };
-            #(#same_types)*
-            #(#gaps)*
-            #uncovered
-            #destructor
-
-            // SAFETY: The fields are of these types, messages, and all bytes (all asserted above), so there
-            // is no padding, no pointer, and no destructor (asserted); `SCHEMA` is taken from the
-            // layout itself, and the rest holds if it holds for every field.
-            #[automatically_derived]
-            unsafe impl ::shm_comm::__private::ShmMessage for #ident {
-                const ZERO_IS_VALID: ::core::primitive::bool = __SHM.zero_is_valid();
-                const PLAIN: ::core::primitive::bool = __SHM.plain();
-                const LAYOUT: ::shm_comm::__private::Layout =
-                    ::shm_comm::__private::Layout::of::<#ident>().but(
-                        const { &__SHM.zero_obstacle() }.as_str(),
-                        const { &__SHM.plain_obstacle() }.as_str(),
-                    );
-                type Word = #word;
-
-                fn schema() -> ::shm_comm::__private::Schema {
-                    ::shm_comm::__private::Schema {
-                        size: ::core::mem::size_of::<#ident>(),
-                        align: ::core::mem::align_of::<#ident>(),
-                        kind: ::shm_comm::__private::Kind::Struct {
-                            name: ::std::string::String::from(#schema_name),
-                            fields: ::std::vec![#(__SHM.members[#in_schema].field()),*],
-                        },
-                    }
-                }
-
-                ::shm_comm::__private::__shm_sized!();
-
-                #[inline]
-                fn check(
-                    bytes: &[::core::primitive::u8],
-                ) -> ::core::result::Result<(), ::shm_comm::__private::Invalid> {
-                    if !__SHM.plain() {
-                        #(__SHM.members[#all].check(bytes)?;)*
-                    }
-                    ::core::result::Result::Ok(())
-                }
-            }
+    };
+    if !is_generic(message.generics) {
+        return of_align(quote!(<#ident as ::shm_comm::__private::Fields>::TABLE.align));
+    }
+    let align = message.align.unwrap_or(1);
+    fields.iter().fold(of_align(quote!(#align)), |word, field| {
+        let shown = element(field.shown()).unwrap_or(field.shown());
+        let other = if mentions_parameters(shown.to_token_stream(), message.generics) {
+            quote!(<#shown as ::shm_comm::__private::ShmMessage>::Word)
+        } else {
+            of_align(quote!(::core::mem::align_of::<#shown>()))
         };
+        quote!(<#word as ::shm_comm::__private::Word>::Max<#other>)
+    })
+}
+
+fn expand_bytemuck(message: &Message, fields: &[Field]) -> TokenStream {
+    let ident = message.ident;
+    let mut generics = with_bounds(message.generics);
+    if is_generic(message.generics) {
+        let clause = generics.make_where_clause();
+        for Field { ty, .. } in fields {
+            clause.predicates.push(parse_quote!(#ty: ::shm_comm::__private::bytemuck::Pod));
+        }
+    }
+    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    let this = quote!(#ident #ty_generics);
+    quote! {
+        // SAFETY: A message has no padding, and is plain (asserted): every bit pattern is a value. If
+        // it has parameters, it is transparent, and its field is `Pod`.
+        #[automatically_derived]
+        unsafe impl #impl_generics ::shm_comm::__private::bytemuck::Zeroable for #this #where_clause {}
+        // SAFETY: As above.
+        #[automatically_derived]
+        unsafe impl #impl_generics ::shm_comm::__private::bytemuck::Pod for #this #where_clause {}
     }
 }
 
@@ -182,7 +421,7 @@ fn expand_enum(message: &Message, repr: Integer, variants: &[Variant]) -> TokenS
     let quoted = format!("`{rust_name}`");
     let no_zero = format!("`{rust_name}`, which has no variant with value 0");
     let not_plain = format!("`{rust_name}`, which is only ever one of its variants");
-    let destructor = refuse_destructor(message, quote!(::core::mem::needs_drop::<#ident>()));
+    let destructor = destructor(message, quote!(::core::mem::needs_drop::<#ident>())).as_item();
     quote! {
         #[allow(deprecated)]
         const _: () = {
@@ -248,24 +487,74 @@ fn expand_enum(message: &Message, repr: Integer, variants: &[Variant]) -> TokenS
     }
 }
 
-fn refuse_destructor(message: &Message, condition: TokenStream) -> TokenStream {
+fn destructor(message: &Message, condition: TokenStream) -> Check {
     let ident = message.ident;
     let text = format!(
         "`{}` has a destructor, but nobody drops a message, as it is bytes that several processes \
          read: remove `impl Drop`",
         ident.unraw()
     );
-    panic_if(ident, condition, text)
+    Check::new(ident, condition, text)
 }
 
-/// A constant whose evaluation fails, with `text` as the error, underlined at `place`.
-fn panic_if(place: &impl ToTokens, condition: TokenStream, text: impl ToTokens) -> TokenStream {
-    let panic = quote_spanned!(place.span()=> ::core::panic!("{}", #text));
-    quote! {
-        const _: () = if #condition {
-            #panic
-        };
+fn is_generic(generics: &Generics) -> bool {
+    !generics.params.is_empty()
+}
+
+/// Type parameters are parts of the message.
+fn with_bounds(generics: &Generics) -> Generics {
+    let mut generics = generics.clone();
+    for param in generics.type_params_mut() {
+        param.bounds.push(parse_quote!(::shm_comm::__private::ShmMessage));
     }
+    generics
+}
+
+fn mentions_parameters(tokens: TokenStream, generics: &Generics) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions_parameters(group.stream(), generics),
+        TokenTree::Ident(ident) => ident == "Self" || names(generics).any(|name| *name == ident),
+        _ => false,
+    })
+}
+
+/// Of types and constants: a message has no lifetimes.
+fn names(generics: &Generics) -> impl Iterator<Item = &Ident> {
+    generics.params.iter().filter_map(|param| match param {
+        GenericParam::Type(param) => Some(&param.ident),
+        GenericParam::Const(param) => Some(&param.ident),
+        _ => None,
+    })
+}
+
+/// `Stamped<T>`, for errors.
+fn name_with_parameters(message: &Message) -> String {
+    let name = message.ident.unraw().to_string();
+    let names: Vec<_> = names(message.generics).map(Ident::to_string).collect();
+    if names.is_empty() { name } else { format!("{name}<{}>", names.join(", ")) }
+}
+
+/// The name in the schema, an expression of type `String`.
+fn schema_name(message: &Message) -> TokenStream {
+    let name = &message.name;
+    if !is_generic(message.generics) {
+        return quote!(::std::string::String::from(#name));
+    }
+    let arguments = message.generics.params.iter().filter_map(|param| match param {
+        GenericParam::Type(TypeParam { ident, .. }) => {
+            Some(quote!(<#ident as ::shm_comm::__private::ShmMessage>::schema().name()))
+        }
+        GenericParam::Const(ConstParam { ident, .. }) => {
+            Some(quote!(::std::string::ToString::to_string(&#ident)))
+        }
+        _ => None,
+    });
+    quote!(::shm_comm::__private::generic_name(#name, &[#(#arguments),*]))
+}
+
+/// Of a type that `check` has found to be a slice.
+fn element_of(ty: &Type) -> &Type {
+    element(ty).unwrap_or(ty)
 }
 
 /// One more than the highest number behind a `_pad`.

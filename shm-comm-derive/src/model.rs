@@ -1,11 +1,9 @@
 //! The message as it was written: what `check` judges and `expand` needs, with the spans kept.
 
-use std::fmt::Display;
-
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::{Attribute, Data, DeriveInput, Generics, LitStr, Member, Meta, Type};
+use syn::{Attribute, Data, DeriveInput, Generics, LitInt, LitStr, Member, Meta, Type};
 
 use crate::Errors;
 
@@ -16,6 +14,10 @@ pub struct Message<'a> {
     pub generics: &'a Generics,
     /// The words of every `#[repr(…)]`: `C`, `u8`, `align`.
     pub reprs: Vec<Ident>,
+    /// The number of `align(…)`, the largest if there are several.
+    pub align: Option<usize>,
+    /// `#[shm(bytemuck)]`.
+    pub bytemuck: Option<Ident>,
     pub body: Body<'a>,
 }
 
@@ -30,6 +32,14 @@ pub struct Field<'a> {
     pub member: Member,
     pub name: String,
     pub ty: &'a Type,
+    /// `#[shm(pod = …)]`.
+    pub pod: Option<Pod>,
+}
+
+/// What a field of a foreign type is to others.
+pub struct Pod {
+    pub text: LitStr,
+    pub ty: Type,
 }
 
 pub struct Variant<'a> {
@@ -43,12 +53,33 @@ impl Field<'_> {
     pub fn is_padding(&self) -> bool {
         self.name.starts_with("_pad")
     }
+
+    /// The type of the elements, if it is a slice.
+    pub fn element(&self) -> Option<&Type> {
+        element(self.ty)
+    }
+
+    /// The message that stands for the field: its own type, or what `pod` says.
+    pub fn shown(&self) -> &Type {
+        self.pod.as_ref().map_or(self.ty, |pod| &pod.ty)
+    }
+}
+
+/// The type of the elements of a slice.
+pub fn element(ty: &Type) -> Option<&Type> {
+    match ty {
+        Type::Slice(slice) => Some(&slice.elem),
+        Type::Group(group) => element(&group.elem),
+        Type::Paren(paren) => element(&paren.elem),
+        _ => None,
+    }
 }
 
 impl<'a> Message<'a> {
     /// Reports only what is wrong with attributes; `check` judges the rest.
     pub fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Message<'a> {
-        let name = parse_name(&input.attrs, errors);
+        let Keys { name, bytemuck } = parse_keys(&input.attrs, errors);
+        let (reprs, align) = parse_reprs(&input.attrs, errors);
         let body = match &input.data {
             Data::Struct(data) => Body::Struct(parse_fields(&data.fields, errors)),
             Data::Enum(data) => {
@@ -60,7 +91,9 @@ impl<'a> Message<'a> {
             ident: &input.ident,
             name: name.unwrap_or_else(|| input.ident.unraw().to_string()),
             generics: &input.generics,
-            reprs: parse_reprs(&input.attrs, errors),
+            reprs,
+            align,
+            bytemuck,
             body,
         }
     }
@@ -72,18 +105,20 @@ impl<'a> Message<'a> {
 
 fn parse_fields<'a>(fields: &'a syn::Fields, errors: &mut Errors) -> Vec<Field<'a>> {
     let parse_field = |(member, field): (Member, &'a syn::Field)| {
-        refuse_keys(&field.attrs, "a field", errors);
         let name = match &member {
             Member::Named(ident) => ident.unraw().to_string(),
             Member::Unnamed(index) => index.index.to_string(),
         };
-        Field { member, name, ty: &field.ty }
+        Field { member, name, ty: &field.ty, pod: parse_pod(&field.attrs, errors) }
     };
     fields.members().zip(fields).map(parse_field).collect()
 }
 
 fn parse_variant<'a>(variant: &'a syn::Variant, errors: &mut Errors) -> Variant<'a> {
-    refuse_keys(&variant.attrs, "a variant", errors);
+    for_each_key(&variant.attrs, errors, |meta, _| {
+        let key = meta.path.to_token_stream();
+        Err(meta.error(format!("`{key}` is no key of `shm` here: a variant has none")))
+    });
     Variant {
         ident: &variant.ident,
         name: variant.ident.unraw().to_string(),
@@ -91,35 +126,57 @@ fn parse_variant<'a>(variant: &'a syn::Variant, errors: &mut Errors) -> Variant<
     }
 }
 
-fn parse_reprs(attrs: &[Attribute], errors: &mut Errors) -> Vec<Ident> {
+fn parse_reprs(attrs: &[Attribute], errors: &mut Errors) -> (Vec<Ident>, Option<usize>) {
     let mut reprs = Vec::new();
+    let mut align = None;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("repr")) {
         let parsed = attr.parse_nested_meta(|meta| {
-            reprs.push(meta.path.require_ident()?.clone());
+            let repr = meta.path.require_ident()?;
             if meta.input.peek(syn::token::Paren) {
                 let number;
                 syn::parenthesized!(number in meta.input);
-                number.parse::<TokenStream>()?;
+                // If it is no number, the compiler says so.
+                let number = syn::parse2::<LitInt>(number.parse()?);
+                let number = number.and_then(|number| number.base10_parse()).ok();
+                if repr == "align" {
+                    align = align.max(number);
+                }
             }
+            reprs.push(repr.clone());
             Ok(())
         });
         if let Err(error) = parsed {
             errors.push(error);
         }
     }
-    reprs
+    (reprs, align)
 }
 
-/// `#[shm(name = "geometry/Pose")]`, the only key there is.
-fn parse_name(attrs: &[Attribute], errors: &mut Errors) -> Option<String> {
-    let mut name = None;
+#[derive(Default)]
+struct Keys {
+    name: Option<String>,
+    bytemuck: Option<Ident>,
+}
+
+/// `#[shm(name = "geometry/Pose", bytemuck)]`.
+fn parse_keys(attrs: &[Attribute], errors: &mut Errors) -> Keys {
+    let mut keys = Keys::default();
     for_each_key(attrs, errors, |meta, errors| {
+        if meta.path.is_ident("bytemuck") {
+            keys.bytemuck = meta.path.get_ident().cloned();
+            return Ok(());
+        }
+        if meta.path.is_ident("pod") {
+            return Err(meta.error("`pod = \"…\"` belongs on a field"));
+        }
         if !meta.path.is_ident("name") {
             let key = meta.path.to_token_stream();
-            return Err(meta.error(format!("`{key}` is no key of `shm`; there is: `name = \"…\"`")));
+            return Err(meta.error(format!(
+                "`{key}` is no key of `shm` here; there are: `name = \"…\"`, `bytemuck`"
+            )));
         }
         let text: LitStr = meta.value()?.parse()?;
-        if name.is_some() {
+        if keys.name.is_some() {
             errors.at(&text, "the message has a name already");
         }
         let value = text.value();
@@ -127,17 +184,40 @@ fn parse_name(attrs: &[Attribute], errors: &mut Errors) -> Option<String> {
         if value.is_empty() || !value.chars().all(allowed) {
             errors.at(&text, "a name consists of letters, digits and `_ / . -`");
         }
-        name = Some(value);
+        keys.name = Some(value);
         Ok(())
     });
-    name
+    keys
 }
 
-fn refuse_keys(attrs: &[Attribute], place: impl Display, errors: &mut Errors) {
-    for_each_key(attrs, errors, |meta, _| {
-        let key = meta.path.to_token_stream();
-        Err(meta.error(format!("`{key}` is no key of `shm` here: {place} has none")))
+/// `#[shm(pod = "[f64; 3]")]`.
+fn parse_pod(attrs: &[Attribute], errors: &mut Errors) -> Option<Pod> {
+    let mut pod = None;
+    for_each_key(attrs, errors, |meta, errors| {
+        if meta.path.is_ident("name") || meta.path.is_ident("bytemuck") {
+            let key = meta.path.to_token_stream();
+            return Err(meta.error(format!("`{key}` belongs on the type, not on a field")));
+        }
+        if !meta.path.is_ident("pod") {
+            let key = meta.path.to_token_stream();
+            return Err(
+                meta.error(format!("`{key}` is no key of `shm` here; there is: `pod = \"…\"`"))
+            );
+        }
+        let text: LitStr = meta.value()?.parse()?;
+        if pod.is_some() {
+            errors.at(&text, "the field is shown as another type already");
+        }
+        match text.parse() {
+            Ok(ty) => pod = Some(Pod { text, ty }),
+            Err(_) => errors.at(
+                &text,
+                "write the type that others see in place of the field's, such as \"[f64; 3]\"",
+            ),
+        }
+        Ok(())
     });
+    pod
 }
 
 fn for_each_key(
@@ -148,7 +228,7 @@ fn for_each_key(
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("shm")) {
         // `#[shm]` alone says nothing, and syn's own words for it do not help.
         if !matches!(attr.meta, Meta::List(_)) {
-            errors.at(attr, "write `#[shm(name = \"…\")]`");
+            errors.at(attr, "write `#[shm(key = \"…\")]`");
             continue;
         }
         if let Err(error) = attr.parse_nested_meta(|meta| parse(meta, errors)) {

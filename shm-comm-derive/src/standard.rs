@@ -15,9 +15,13 @@ struct Refused {
 const PLAIN: &[Refused] = &[
     Refused {
         names: "String OsString CString PathBuf",
-        advice: "keeps its text behind a pointer: use bytes, `[u8; N]`",
+        advice: "keeps its text behind a pointer: use `ShmString<N>`, or send the whole message \
+                 encoded, `Publisher<Msgpack<T>>`",
     },
-    Refused { names: "str", advice: "has no fixed size: use bytes, `[u8; N]`" },
+    Refused {
+        names: "str",
+        advice: "has no fixed size: use `ShmString<N>`, or at the end of the message `[u8]`",
+    },
     Refused { names: "usize", advice: "is not equally wide everywhere: use `u64`" },
     Refused { names: "isize", advice: "is not equally wide everywhere: use `i64`" },
     Refused {
@@ -30,6 +34,15 @@ const PLAIN: &[Refused] = &[
         advice: "has no fixed layout: use nanoseconds in `u64`, of a clock that both sides know",
     },
     Refused {
+        names: "IpAddr Ipv4Addr Ipv6Addr",
+        advice: "has no fixed layout: use its octets, `[u8; 4]` or `[u8; 16]`",
+    },
+    Refused {
+        names: "SocketAddr SocketAddrV4 SocketAddrV6",
+        advice: "has no fixed layout: use the octets of the address, `[u8; 4]` or `[u8; 16]`, and the \
+                 port in `u16`",
+    },
+    Refused {
         names: "AtomicBool AtomicU8 AtomicU16 AtomicU32 AtomicU64 AtomicUsize \
                 AtomicI8 AtomicI16 AtomicI32 AtomicI64 AtomicIsize",
         advice: "changes what is shared, and readers have the message read-only: use the plain \
@@ -40,47 +53,52 @@ const PLAIN: &[Refused] = &[
 const GENERIC: &[Refused] = &[
     Refused {
         names: "Vec VecDeque LinkedList BinaryHeap",
-        advice: "keeps its elements behind a pointer: use an array `[T; N]`, and a count beside it \
-                 if not all of it is always in use",
+        advice: "keeps its elements behind a pointer: use `ShmVec<T, N>` or an array `[T; N]`, or make \
+                 a slice `[T]` the last field",
     },
     Refused {
         names: "HashMap BTreeMap HashSet BTreeSet",
-        advice: "keeps its elements behind a pointer: use an array of structs with key and value, \
-                 `[Entry; N]`",
+        advice: "keeps its elements behind a pointer: use a list of structs with key and value, \
+                 `ShmVec<Entry, N>`, or send the whole message encoded, `Publisher<Msgpack<T>>`",
     },
     Refused {
         names: "Box Rc Arc Weak Cow NonNull Pin AtomicPtr",
         advice: "is a pointer, which means nothing in another process: hold the value itself",
     },
+    Refused { names: "Option", advice: "has no fixed layout: use `ShmOption<T>`" },
     Refused {
-        names: "Option Result",
-        advice: "has no fixed layout: use the value, and a `bool` or an enum beside it that says \
-                 whether it counts",
+        names: "Result",
+        advice: "has no fixed layout: use `ShmOption<T>` for the value, and an enum without fields \
+                 beside it for the error",
     },
     Refused {
-        names: "Cell RefCell UnsafeCell OnceCell Mutex RwLock OnceLock",
+        names: "Cell RefCell UnsafeCell OnceCell LazyCell Mutex RwLock OnceLock LazyLock",
         advice: "changes what is shared, and readers have the message read-only: use the plain \
                  value",
     },
     Refused {
         names: "MaybeUninit",
         advice: "may hold bytes that nobody wrote, which would carry old memory out of this \
-                 process: use the plain value",
+                 process: use the plain value, or `ShmOption<T>`",
     },
     Refused {
         names: "ManuallyDrop",
         advice: "is of no use, as nobody drops a message: use the plain value",
     },
-    Refused { names: "PhantomData", advice: "holds nothing: remove the field" },
     Refused {
-        names: "NonZero",
-        advice: "is not any number, which no reader could check: use the plain number",
+        names: "Wrapping Saturating",
+        advice: "is a way to calculate, not to store: use the plain number",
     },
+    Refused {
+        names: "Range RangeInclusive",
+        advice: "has no fixed layout: use an array `[T; 2]`, or a struct with start and end",
+    },
+    Refused { names: "PhantomData", advice: "holds nothing: remove the field" },
 ];
 
 /// Crates and modules that may stand before the names.
 const MODULES: &str = "std core alloc atomic borrow boxed cell collections ffi hash_map marker mem \
-                       num option path pin primitive ptr rc result string sync time vec";
+                       net num ops option path pin primitive ptr rc result string sync time vec";
 
 /// The error for a field of this type, if there is one.
 pub fn refusal(ty: &TypePath) -> Option<String> {

@@ -51,6 +51,7 @@ extern crate self as shm_comm;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod bounded;
 #[cfg(feature = "codec")]
 pub mod codec;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom), feature = "codec"))]
@@ -59,6 +60,7 @@ mod error;
 mod message;
 mod payload;
 pub mod schema;
+mod text;
 mod word;
 
 // The protocols, which loom checks without an operating system.
@@ -102,6 +104,7 @@ mod segment;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub use bounded::{CapacityError, ShmOption, ShmString, ShmVec};
 pub use error::{DecodeError, EncodeError};
 pub use message::{Invalid, ShmMessage};
 pub use payload::Payload;

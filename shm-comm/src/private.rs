@@ -1,23 +1,42 @@
 //! What the expansion of `#[derive(ShmMessage)]` needs. Not for people: it may change in any release.
 //!
-//! The expansion of a struct is one [`Struct`], a table of its fields. What follows from the table
-//! is computed here, by constant functions, rather than spelled out in every expansion.
+//! The expansion of a struct is one [`Struct`], a table of its fields ([`Fields::TABLE`]). What follows
+//! from the table is computed here, by constant functions, rather than spelled out in every expansion.
+
+pub use bytemuck;
 
 pub use crate::__shm_sized;
 pub use crate::message::{Invalid, Layout, ShmMessage};
 pub use crate::schema::{Field, Kind, Primitive, Schema, Variant};
+pub use crate::text::Text;
 pub use crate::word::Word;
+
+/// A struct with the derive. A trait, because only an associated constant can know type parameters.
+pub trait Fields {
+    /// Its fields.
+    const TABLE: Struct;
+
+    /// The way to the first field that cannot be zero.
+    const ZERO_OBSTACLE: &'static str = const { &Self::TABLE.zero_obstacle() }.as_str();
+
+    /// The way to the first field that cannot be anything.
+    const PLAIN_OBSTACLE: &'static str = const { &Self::TABLE.plain_obstacle() }.as_str();
+}
 
 /// A struct and its fields, in the order of their offsets.
 pub struct Struct {
-    /// As in the source.
+    /// As in the source, with the names of its parameters.
     pub name: &'static str,
-    /// Bytes of the whole.
+    /// Bytes of the whole; of what comes before the slice if it ends in one.
     pub size: usize,
+    /// Alignment of the whole.
+    pub align: usize,
     /// Every field, padding too.
     pub members: &'static [Member],
     /// The fields have no names, so that none can be inserted.
     pub is_tuple: bool,
+    /// The layout depends on parameters.
+    pub is_generic: bool,
     /// `_pad…` with this number and above are not in use.
     pub first_free_pad: usize,
 }
@@ -26,7 +45,11 @@ pub struct Struct {
 pub struct Member {
     name: &'static str,
     offset: usize,
+    /// 0 of a slice.
     size: usize,
+    align: usize,
+    /// Bytes of an element of a slice, 0 of all else.
+    stride: usize,
     zero_is_valid: bool,
     plain: bool,
     zero_obstacle: &'static str,
@@ -43,6 +66,8 @@ impl Member {
             name,
             offset,
             size: size_of::<Field>(),
+            align: align_of::<Field>(),
+            stride: 0,
             schema: Field::schema,
             zero_is_valid: Field::ZERO_IS_VALID,
             plain: Field::PLAIN,
@@ -53,8 +78,38 @@ impl Member {
         }
     }
 
+    /// The slice at the end of a struct, behind a field that ends at byte `end`: where `repr(C)` puts
+    /// it, as the compiler tells offsets only of fields with a size.
+    pub const fn slice<Element: ShmMessage>(name: &'static str, end: usize) -> Member {
+        Member {
+            offset: end.next_multiple_of(align_of::<Element>()),
+            size: 0,
+            stride: size_of::<Element>(),
+            schema: <[Element]>::schema,
+            check: <[Element]>::check,
+            ..Member::new::<Element>(name, 0)
+        }
+    }
+
+    /// A field of a foreign type: what it is to others is `Shown`, which has the same size and
+    /// alignment ([`pod_differs`]).
+    pub const fn pod<Field: bytemuck::Pod, Shown: ShmMessage>(
+        name: &'static str,
+        offset: usize,
+    ) -> Member {
+        Member::new::<Shown>(name, offset)
+    }
+
+    /// A slice of such a type.
+    pub const fn pod_slice<Element: bytemuck::Pod, Shown: ShmMessage>(
+        name: &'static str,
+        end: usize,
+    ) -> Member {
+        Member::slice::<Shown>(name, end)
+    }
+
     /// What the schema says of it.
-    pub fn field(&self) -> Field {
+    fn field(&self) -> Field {
         Field { name: self.name.to_owned(), offset: self.offset, schema: (self.schema)() }
     }
 
@@ -64,7 +119,8 @@ impl Member {
         if self.plain {
             return Ok(());
         }
-        let checked = match bytes.get(self.offset..self.end()) {
+        let end = if self.stride != 0 { bytes.len() } else { self.end() };
+        let checked = match bytes.get(self.offset..end) {
             Some(bytes) => (self.check)(bytes),
             None => Err(cut_off(bytes)),
         };
@@ -81,6 +137,7 @@ impl Member {
     }
 }
 
+/// What follows for the message.
 impl Struct {
     /// All-zero bytes are a value of every field.
     pub const fn zero_is_valid(&self) -> bool {
@@ -106,8 +163,7 @@ impl Struct {
         true
     }
 
-    /// The way to the first field that cannot be zero.
-    pub const fn zero_obstacle(&self) -> Text {
+    const fn zero_obstacle(&self) -> Text {
         let mut i = 0;
         while i < self.members.len() {
             if !self.members[i].zero_is_valid {
@@ -118,8 +174,7 @@ impl Struct {
         Text::new()
     }
 
-    /// The way to the first field that cannot be anything.
-    pub const fn plain_obstacle(&self) -> Text {
+    const fn plain_obstacle(&self) -> Text {
         let mut i = 0;
         while i < self.members.len() {
             if !self.members[i].plain {
@@ -135,12 +190,53 @@ impl Struct {
         text.str("` of `").str(self.name).str("`: ")
     }
 
-    /// Bytes of padding between field `i` and the next one, or the end.
+    /// What the compiler has to know of it.
+    pub const fn layout(
+        &self,
+        zero_obstacle: &'static str,
+        plain_obstacle: &'static str,
+    ) -> Layout {
+        let stride = match self.members {
+            [.., last] => last.stride,
+            [] => 0,
+        };
+        Layout { fixed: self.size, align: self.align, stride, zero_obstacle, plain_obstacle }
+    }
+
+    /// The schema, under this name.
+    pub fn schema(&self, name: String) -> Schema {
+        let shown = self.members.iter().filter(|member| !member.is_padding());
+        let fields = shown.map(Member::field).collect();
+        Schema { size: self.size, align: self.align, kind: Kind::Struct { name, fields } }
+    }
+}
+
+/// Padding, and how to get rid of it.
+impl Struct {
+    /// Bytes of padding between field `i` and the next one, or the end. Behind a slice there is none:
+    /// what is there differs from message to message, and the library zeroes it.
     pub const fn gap_after(&self, i: usize) -> usize {
         self.next_start(i).saturating_sub(self.members[i].end())
     }
 
-    /// Where the padding after field `i` is, and how to get rid of it.
+    /// There is padding.
+    pub const fn has_gap(&self) -> bool {
+        let mut i = 0;
+        while i < self.members.len() {
+            if self.gap_after(i) > 0 {
+                return true;
+            }
+            i += 1;
+        }
+        false
+    }
+
+    /// The same fields in another order have no padding.
+    pub const fn order_matters(&self) -> bool {
+        self.has_gap() && (self.fits_in_order(false) || self.fits_in_order(true))
+    }
+
+    /// Where the padding after field `i` is, and what to write there.
     pub const fn explain_gap_after(&self, i: usize) -> Text {
         let gap = self.gap_after(i);
         let member = &self.members[i];
@@ -156,7 +252,40 @@ impl Struct {
             let text = text.str(") and `").str(self.members[i + 1].name);
             text.str("` (starts at byte ").num(self.next_start(i)).str("): ")
         };
-        let text = if member.is_padding() {
+        self.remedy_for(i, text)
+    }
+
+    /// All the padding, and how to get rid of it at once.
+    pub const fn explain_gaps(&self) -> Text {
+        let text = Text::new().str("`").str(self.name).str("`");
+        let text = text.str(if self.is_generic { " with these arguments" } else { "" });
+        let text = text.str(" has padding: ");
+        let mut text = if self.order_matters() {
+            let text = self.order(text.str("put its fields in the order "));
+            text.str(", and none is left; or keep the order and ")
+        } else if self.is_generic {
+            text.str("use arguments that leave none, or for these a struct of its own: ")
+        } else {
+            text
+        };
+        let mut is_first = true;
+        let mut i = 0;
+        while i < self.members.len() {
+            if self.gap_after(i) > 0 {
+                text = self.remedy_for(i, text.str(if is_first { "" } else { ", " }));
+                text = text.str(" (bytes ").num(self.members[i].end());
+                text = text.str("..").num(self.next_start(i)).str(")");
+                is_first = false;
+            }
+            i += 1;
+        }
+        text
+    }
+
+    const fn remedy_for(&self, i: usize, text: Text) -> Text {
+        let gap = self.gap_after(i);
+        let member = &self.members[i];
+        if member.is_padding() {
             let size = member.size + gap;
             text.str("make `").str(member.name).str("` a `[u8; ").num(size).str("]`")
         } else {
@@ -164,8 +293,59 @@ impl Struct {
             let number = self.number_of_pad_after(i);
             let text = text.str("insert `_pad").num(number).str(": [u8; ").num(gap);
             text.str("],` after `").str(member.name).str("`")
+        }
+    }
+
+    /// By falling alignment every field starts where the one before ends, as its size is a multiple of
+    /// its alignment, and so of that of the next. What is left is the end, or where the slice starts.
+    const fn fits_in_order(&self, with_pads: bool) -> bool {
+        let mut sum = 0;
+        let mut i = 0;
+        while i < self.members.len() {
+            if with_pads || !self.members[i].is_padding() {
+                sum += self.members[i].size;
+            }
+            i += 1;
+        }
+        let align = match self.members {
+            [.., last] if last.stride != 0 => last.align,
+            _ => self.align,
         };
-        if is_last { text } else { text.str(", or move larger fields to the front") }
+        sum % align == 0
+    }
+
+    const fn order(&self, mut text: Text) -> Text {
+        let with_pads = !self.fits_in_order(false);
+        let mut is_first = true;
+        let mut align = self.align;
+        // Once more at the end, for the slice.
+        loop {
+            let mut i = 0;
+            while i < self.members.len() {
+                let member = &self.members[i];
+                let is_here = match member.stride {
+                    0 => member.align == align,
+                    _ => align == 0,
+                };
+                if is_here && (with_pads || !member.is_padding()) {
+                    text = text.str(if is_first { "`" } else { ", `" }).str(member.name).str("`");
+                    is_first = false;
+                }
+                i += 1;
+            }
+            if align == 0 {
+                break;
+            }
+            align /= 2;
+        }
+        let mut i = 0;
+        while i < self.members.len() {
+            if !with_pads && self.members[i].is_padding() {
+                text = text.str(", without `").str(self.members[i].name).str("`");
+            }
+            i += 1;
+        }
+        text
     }
 
     /// Some field has a destructor, which was reported where its type is declared.
@@ -209,75 +389,69 @@ impl Struct {
     }
 }
 
+/// The larger one of two alignments.
+pub const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+/// The name of a generic type with its arguments: `Stamped<Pose>`, `Pair<[f64; 3], 4>`.
+pub fn generic_name(base: &str, arguments: &[String]) -> String {
+    format!("{base}<{}>", arguments.join(", "))
+}
+
 /// The message is shorter than its type, so that this part of it does not exist.
 #[cold]
 pub fn cut_off(bytes: &[u8]) -> Invalid {
     Invalid::new(format_args!("part of only {} bytes", bytes.len()), "whole value")
 }
 
-/// A text put together at compile time, for the message of a `const` panic.
-///
-/// What does not fit is cut off.
-pub struct Text {
-    bytes: [u8; Text::CAPACITY],
-    len: usize,
+/// `Field` cannot be shown as `Shown`.
+pub const fn pod_differs<Field, Shown: ShmMessage>() -> bool {
+    !Shown::PLAIN
+        || size_of::<Field>() != size_of::<Shown>()
+        || align_of::<Field>() != align_of::<Shown>()
 }
 
-impl Text {
-    const CAPACITY: usize = 1024;
-
-    /// An empty text.
-    #[allow(clippy::new_without_default)] // `Default` is not const
-    pub const fn new() -> Text {
-        Text { bytes: [0; Text::CAPACITY], len: 0 }
+/// Why not, and by how much.
+pub const fn explain_pod<Field, Shown: ShmMessage>(field: &str, shown: &str) -> Text {
+    let text = Text::new().str("field `").str(field);
+    if !Shown::PLAIN {
+        let text = text.str("` cannot be shown as `").str(shown);
+        return text.str("`, of which not every bit pattern is a value: ").str(
+            // Of a single type the obstacle is its name and why.
+            Shown::LAYOUT.plain_obstacle,
+        );
     }
+    let text = text.str("` is ").num(size_of::<Field>()).str(" bytes at an alignment of ");
+    let text = text.num(align_of::<Field>()).str(", but `").str(shown).str("` ");
+    text.num(size_of::<Shown>()).str(" at ").num(align_of::<Shown>())
+}
 
-    /// Appends `text`.
-    pub const fn str(mut self, text: &str) -> Text {
-        let text = text.as_bytes();
-        // Whole or not at all: half a character would not be UTF-8.
-        if self.len + text.len() > Text::CAPACITY {
-            return self;
+/// Stands for an alignment, to get from the number to the type.
+pub struct Alignment<const N: usize>;
+
+/// The integer of an alignment, or the widest one.
+pub trait HasWord {
+    /// See [`ShmMessage::Word`].
+    type Word: Word;
+}
+
+macro_rules! alignments {
+    ($($word:ty: $($align:literal)+;)+) => {$($(
+        impl HasWord for Alignment<$align> {
+            type Word = $word;
         }
-        let mut i = 0;
-        while i < text.len() {
-            self.bytes[self.len] = text[i];
-            self.len += 1;
-            i += 1;
-        }
-        self
-    }
+    )+)+};
+}
 
-    /// Appends `number` in decimal.
-    pub const fn num(self, number: usize) -> Text {
-        let text = if number >= 10 { self.num(number / 10) } else { self };
-        text.str(match number % 10 {
-            0 => "0",
-            1 => "1",
-            2 => "2",
-            3 => "3",
-            4 => "4",
-            5 => "5",
-            6 => "6",
-            7 => "7",
-            8 => "8",
-            _ => "9",
-        })
-    }
-
-    /// Ends the evaluation of a constant, with the text as the error.
-    #[track_caller]
-    pub const fn refuse(&self) -> ! {
-        panic!("{}", self.as_str())
-    }
-
-    /// The text so far.
-    pub const fn as_str(&self) -> &str {
-        match std::str::from_utf8(self.bytes.split_at(self.len).0) {
-            Ok(text) => text,
-            Err(_) => "",
-        }
-    }
+alignments! {
+    u8: 1;
+    u16: 2;
+    u32: 4;
+    u64: 8;
+    // There is no wider integer. What needs the very alignment asserts that it has it.
+    u128: 16 32 64 128 256 512 1024 2048 4096 8192 16384 32768 65536 131072 262144 524288 1048576
+          2097152 4194304 8388608 16777216 33554432 67108864 134217728 268435456 536870912;
 }
 
 #[cfg(test)]
@@ -288,6 +462,7 @@ mod tests {
     const GAPS: Struct = Struct {
         name: "Gaps",
         size: 12,
+        align: 4,
         members: &[
             Member::new::<u8>("a", 0),
             Member::new::<u32>("b", 4),
@@ -295,6 +470,7 @@ mod tests {
             Member::new::<[u8; 2]>("_pad0", 9),
         ],
         is_tuple: false,
+        is_generic: false,
         first_free_pad: 1,
     };
 
@@ -303,7 +479,7 @@ mod tests {
         assert_eq!(
             GAPS.explain_gap_after(0).as_str(),
             "`Gaps`: 3 bytes of padding between `a` (ends at byte 1) and `b` (starts at byte 4): \
-             insert `_pad1: [u8; 3],` after `a`, or move larger fields to the front"
+             insert `_pad1: [u8; 3],` after `a`"
         );
         assert_eq!(
             GAPS.explain_gap_after(3).as_str(),
@@ -317,25 +493,82 @@ mod tests {
         const SHORT: Struct = Struct {
             name: "Short",
             size: 24,
+            align: 8,
             members: &[
                 Member::new::<u8>("id", 0),
                 Member::new::<[u8; 3]>("_pad0", 1),
                 Member::new::<f64>("x", 8),
                 Member::new::<bool>("valid", 16),
             ],
-            is_tuple: false,
-            first_free_pad: 1,
+            ..GAPS
         };
         assert_eq!(
             SHORT.explain_gap_after(1).as_str(),
             "`Short`: 4 bytes of padding between `_pad0` (ends at byte 4) and `x` (starts at byte \
-             8): make `_pad0` a `[u8; 7]`, or move larger fields to the front"
+             8): make `_pad0` a `[u8; 7]`"
         );
         assert_eq!(
             SHORT.explain_gap_after(3).as_str(),
             "`Short`: 7 bytes of padding after `valid` (ends at byte 17 of 24): \
              insert `_pad1: [u8; 7],` after `valid`"
         );
+    }
+
+    #[test]
+    fn an_order_without_padding_is_found_if_there_is_one() {
+        assert!(GAPS.order_matters());
+        assert_eq!(
+            GAPS.explain_gaps().as_str(),
+            "`Gaps` has padding: put its fields in the order `b`, `a`, `flag`, `_pad0`, and none is \
+             left; or keep the order and insert `_pad1: [u8; 3],` after `a` (bytes 1..4), make \
+             `_pad0` a `[u8; 3]` (bytes 11..12)"
+        );
+        // Without the padding that is there already, if that is enough.
+        const PADDED: Struct = Struct {
+            name: "Padded",
+            size: 24,
+            align: 8,
+            members: &[
+                Member::new::<u32>("id", 0),
+                Member::new::<[u8; 3]>("_pad0", 4),
+                Member::new::<f64>("x", 8),
+                Member::new::<u32>("flags", 16),
+            ],
+            ..GAPS
+        };
+        assert!(PADDED.explain_gaps().as_str().starts_with(
+            "`Padded` has padding: put its fields in the order `x`, `id`, `flags`, without `_pad0`, \
+             and none is left; or"
+        ));
+        const NONE: Struct = Struct {
+            size: 16,
+            align: 8,
+            members: &[Member::new::<f64>("x", 0), Member::new::<u32>("id", 8)],
+            ..GAPS
+        };
+        assert!(NONE.has_gap() && !NONE.order_matters());
+    }
+
+    #[test]
+    fn a_slice_stays_last() {
+        const CLOUD: Struct = Struct {
+            name: "Cloud",
+            size: 24,
+            align: 8,
+            members: &[
+                Member::new::<u32>("id", 0),
+                Member::new::<u64>("stamp", 8),
+                Member::new::<u32>("flags", 16),
+                Member::slice::<u64>("points", 20),
+            ],
+            ..GAPS
+        };
+        assert_eq!((CLOUD.gap_after(0), CLOUD.gap_after(2), CLOUD.gap_after(3)), (4, 4, 0));
+        assert!(CLOUD.explain_gaps().as_str().starts_with(
+            "`Cloud` has padding: put its fields in the order `stamp`, `id`, `flags`, `points`, and \
+             none is left; or"
+        ));
+        assert_eq!((CLOUD.layout("", "").fixed, CLOUD.layout("", "").stride), (24, 8));
     }
 
     #[test]
@@ -352,11 +585,5 @@ mod tests {
             error.to_string(),
             "field `flag` holds part of only 8 bytes, which is no whole value"
         );
-    }
-
-    #[test]
-    fn texts_are_made_at_compile_time() {
-        const TEXT: Text = Text::new().str("gap of ").num(120).str(" bytes");
-        assert_eq!(const { TEXT.as_str() }, "gap of 120 bytes");
     }
 }

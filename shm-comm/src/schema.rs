@@ -26,8 +26,11 @@
 //! type's own name, without its module path, and with its generic arguments: `Stamped<Pose>`. Fields
 //! named `_pad…` do not appear. The size of a struct that ends in a slice is that of what comes before.
 
+mod diff;
+mod evolution;
 mod layout;
 mod record;
+mod table;
 #[cfg(test)]
 mod testing;
 
@@ -36,6 +39,7 @@ use std::ops::RangeInclusive;
 
 use crate::payload::Payload;
 
+pub use diff::{Difference, SchemaDiff};
 pub use layout::Malformed;
 
 /// The layout of one type: its size, its alignment and what it consists of.

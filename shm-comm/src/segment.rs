@@ -524,7 +524,9 @@ mod tests {
         let root = private_folder();
         let files = || std::fs::read_dir(root.path()).unwrap().count();
         // More than there are addresses.
-        let huge = Schema { size: 1 << 40, ..u64::schema() };
+        let len = 1 << 40;
+        let kind = crate::schema::Kind::Array { element: Box::new(u8::schema()), len };
+        let huge = Schema { size: len, align: 1, kind };
         let channel = Channel::new("huge").root(root.path()).depth(1 << 16).max_publishers(64);
         let error = attach(&channel, &huge).unwrap_err();
         assert!(matches!(error, AttachError::Os { .. } | AttachError::TooLarge { .. }), "{error}");

@@ -2,7 +2,9 @@
 
 #![allow(dead_code)] // the messages are looked at, not used
 
-use shm_comm::{Invalid, ShmMessage};
+use std::num::NonZero;
+
+use shm_comm::{Invalid, Schema, ShmMessage, ShmOption, ShmString, ShmVec};
 
 #[derive(ShmMessage)]
 #[repr(u8)]
@@ -256,4 +258,228 @@ fn zero_is_a_value_of_an_enum_that_has_a_variant_for_it() {
     const { assert!(Fault::ZERO_IS_VALID && !Fault::PLAIN) };
     assert_eq!(Fault::LAYOUT.zero_obstacle, "");
     const { assert!(!Mode::ZERO_IS_VALID) };
+}
+
+// ── fields ───────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn every_kind_of_field_is_in_the_schema() {
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    struct Everything {
+        huge: u128,
+        negative: i128,
+        id: NonZero<u64>,
+        gain: f64,
+        path: ShmVec<[f32; 2], 3>,
+        letter: char,
+        deadline: ShmOption<u32>,
+        nothing: Nothing,
+        name: ShmString<12>,
+        mode: ShmOption<Fault>,
+        flags: [[bool; 3]; 2],
+        _pad0: [u8; 10],
+    }
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    struct Nothing {}
+
+    assert_eq!(
+        Schema::of::<Everything>().canonical(),
+        "Everything{huge@0:u128,negative@16:i128,id@32:nonzero<u64>,gain@40:f64,\
+         path@48:vec<[f32;2];3>,letter@76:char,deadline@80:option<u32>,nothing@88:Nothing{}0/1,\
+         name@88:string<12>,mode@104:option<Fault:i32{None=0,TooHot=-7,TooFar=1048576}>,\
+         flags@112:[[bool;3];2]}128/16"
+    );
+    const { assert!(!Everything::ZERO_IS_VALID && !Everything::PLAIN) };
+    assert_eq!(
+        Everything::LAYOUT.zero_obstacle,
+        "field `id` of `Everything`: `NonZero<u64>`, which is never 0"
+    );
+}
+
+#[test]
+fn a_message_has_the_word_of_its_alignment() {
+    fn check<T: ShmMessage + ?Sized>(align: usize) {
+        assert_eq!(T::LAYOUT.align, align);
+        assert_eq!(align_of::<T::Word>(), align.min(16));
+    }
+
+    #[derive(ShmMessage)]
+    #[repr(C, align(16))]
+    struct Aligned<T>([T; 2], [T; 2]);
+
+    #[derive(ShmMessage)]
+    #[repr(C, align(64))]
+    struct Line([u8; 64]);
+
+    check::<Raw>(8);
+    check::<Mode>(1);
+    check::<Fault>(4);
+    check::<Stamped<u64>>(8);
+    check::<JointState<3>>(8);
+    check::<Pair<u16, 4>>(2);
+    check::<Aligned<u32>>(16);
+    check::<Line>(64);
+    check::<Image>(8);
+    check::<Cloud<[f32; 4]>>(8);
+    check::<ShmVec<Stamped<u64>, 3>>(8);
+}
+
+// ── generics ─────────────────────────────────────────────────────────────────────────────────────
+
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Stamped<T> {
+    stamp: u64,
+    value: T,
+}
+
+#[derive(ShmMessage)]
+#[shm(name = "robot/JointState")]
+#[repr(C)]
+struct JointState<const N: usize> {
+    stamp: u64,
+    angles: [f64; N],
+}
+
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Pair<T, const N: usize = 2>
+where
+    T: Send,
+{
+    first: T,
+    others: [T; N],
+}
+
+#[test]
+fn the_name_of_a_generic_message_spells_its_arguments_out() {
+    let name = |schema: Schema| schema.name();
+    assert_eq!(name(Schema::of::<Stamped<Raw>>()), "Stamped<Raw>");
+    assert_eq!(name(Schema::of::<JointState<7>>()), "robot/JointState<7>");
+    assert_eq!(name(Schema::of::<Pair<[f64; 3], 4>>()), "Pair<[f64; 3], 4>");
+    assert_eq!(name(Schema::of::<Pair<Stamped<i64>>>()), "Pair<Stamped<i64>, 2>");
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    struct Marked<const SIGNED: bool, const AXIS: char, const SHIFT: i8>(u32);
+    assert_eq!(name(Schema::of::<Marked<true, 'x', -3>>()), "Marked<true, x, -3>");
+}
+
+#[test]
+fn a_generic_message_has_the_schema_of_one_written_out() {
+    assert_eq!(
+        Schema::of::<Stamped<JointState<2>>>().canonical(),
+        "Stamped<robot/JointState<2>>{stamp@0:u64,\
+         value@8:robot/JointState<2>{stamp@0:u64,angles@8:[f64;2]}24/8}32/8"
+    );
+    assert_ne!(Schema::of::<JointState<6>>().hash(), Schema::of::<JointState<7>>().hash());
+}
+
+#[test]
+fn what_is_plain_depends_on_the_arguments() {
+    const { assert!(Stamped::<f64>::PLAIN && Stamped::<f64>::ZERO_IS_VALID) };
+    const { assert!(!Stamped::<[Mode; 8]>::PLAIN && !Stamped::<[Mode; 8]>::ZERO_IS_VALID) };
+    assert_eq!(
+        Stamped::<[Mode; 8]>::LAYOUT.zero_obstacle,
+        "field `value` of `Stamped<T>`: `Mode`, which has no variant with value 0"
+    );
+    let mut bytes = [1; 16];
+    assert_eq!(Stamped::<[Mode; 8]>::check(&bytes), Ok(()));
+    bytes[12] = 0;
+    assert_eq!(
+        Stamped::<[Mode; 8]>::check(&bytes).unwrap_err().to_string(),
+        "field `value[4]` holds 0, which is no `Mode`"
+    );
+}
+
+// ── messages without a size ──────────────────────────────────────────────────────────────────────
+
+#[derive(ShmMessage)]
+#[repr(C, align(8))]
+struct Image {
+    width: u32,
+    height: u32,
+    format: u16,
+    data: [u8],
+}
+
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Cloud<T> {
+    stamp: u64,
+    frame: ShmString<12>,
+    points: [T],
+}
+
+#[derive(ShmMessage)]
+#[repr(transparent)]
+struct Text([u8]);
+
+#[test]
+fn a_slice_at_the_end_is_described() {
+    let cases = [
+        (Schema::of::<Image>(), "Image{width@0:u32,height@4:u32,format@8:u16,data@10:[u8]}10/8"),
+        (
+            Schema::of::<Cloud<[f32; 4]>>(),
+            "Cloud<[f32; 4]>{stamp@0:u64,frame@8:string<12>,points@24:[[f32;4]]}24/8",
+        ),
+        (Schema::of::<Text>(), "Text{0@0:[u8]}0/1"),
+    ];
+    for (schema, canonical) in cases {
+        assert_eq!(schema.canonical(), canonical);
+    }
+    let layout = Cloud::<[f32; 4]>::LAYOUT;
+    assert_eq!((layout.fixed, layout.align, layout.stride), (24, 8, 16));
+    let layout = Image::LAYOUT;
+    assert_eq!((layout.fixed, layout.align, layout.stride), (10, 8, 1));
+    let layout = Text::LAYOUT;
+    assert_eq!((layout.fixed, layout.align, layout.stride), (0, 1, 1));
+}
+
+/// The layout that is computed is that of the compiler.
+#[test]
+fn a_pointer_to_a_message_with_a_slice_is_made_of_its_length() {
+    #[repr(C, align(16))]
+    struct Room([u8; 128]);
+
+    fn check<T: ShmMessage + ?Sized>(slice_of: impl Fn(&T) -> (*const u8, usize)) {
+        let mut room = Room([0; 128]);
+        for len in 0..4 {
+            let start = room.0.as_mut_ptr();
+            let message = T::at(start, len);
+            assert_eq!(T::len_of(message), len);
+            // SAFETY: Aligned, zero is a value, and there is room.
+            let message = unsafe { &*message };
+            assert_eq!(size_of_val(message), T::LAYOUT.size(len));
+            assert_eq!(align_of_val(message), T::LAYOUT.align);
+            let (slice, found) = slice_of(message);
+            assert_eq!((slice, found), (start.wrapping_add(T::LAYOUT.fixed).cast_const(), len));
+        }
+    }
+    check::<Image>(|image| (image.data.as_ptr(), image.data.len()));
+    check::<Cloud<u64>>(|cloud| (cloud.points.as_ptr().cast(), cloud.points.len()));
+    check::<Cloud<[f32; 3]>>(|cloud| (cloud.points.as_ptr().cast(), cloud.points.len()));
+    check::<Text>(|text| (text.0.as_ptr(), text.0.len()));
+}
+
+#[test]
+fn every_element_of_the_slice_is_checked() {
+    let mut bytes = [0; 24 + 5];
+    assert_eq!(Cloud::<bool>::check(&bytes), Ok(()));
+    bytes[27] = 2;
+    assert_eq!(
+        Cloud::<bool>::check(&bytes).unwrap_err().to_string(),
+        "field `points[3]` holds [2], which is no `bool` (0 or 1)"
+    );
+    assert_eq!(Cloud::<bool>::check(&bytes[..27]), Ok(()));
+    bytes[8] = 13;
+    assert_eq!(
+        Cloud::<u8>::check(&bytes).unwrap_err().to_string(),
+        "field `frame` holds 13 bytes of text where there is room for 12, which is no `ShmString`"
+    );
+    assert!(Cloud::<bool>::check(&bytes[..20]).is_err());
+    assert_eq!(Text::check(&[0xff; 7]), Ok(()));
 }

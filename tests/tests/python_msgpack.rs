@@ -45,8 +45,7 @@ fn python_reads_a_message_in_its_slot_and_writes_one() {
         return;
     }
     let private = Permissions::from_mode(0o700); // whatever the umask
-    let root =
-        tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap();
+    let root = tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap();
     let channel = Channel::new("plan").root(root.path());
     let mut publisher = Publisher::<Msgpack<Plan>>::new(&channel).unwrap();
     let mut subscriber = Subscriber::<Msgpack<Plan>>::new(&channel).unwrap();
