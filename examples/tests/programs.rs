@@ -107,10 +107,10 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// The numbers of a line of results, whose form is as promised.
-fn results(line: &str, phase: &str) -> [u64; 6] {
+#[track_caller]
+fn numbers<const N: usize>(line: &str, names: [&str; N]) -> [u64; N] {
     let mut words = line.split(' ');
-    assert_eq!(words.next(), Some(&*format!("phase={phase}")), "in {line:?}");
-    let numbers = ["sent", "received", "missed", "wrong", "p50_ns", "p99_ns"].map(|name| {
+    let numbers = names.map(|name| {
         let word = words.next().unwrap_or_default();
         let value = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {line:?}"))
@@ -118,6 +118,16 @@ fn results(line: &str, phase: &str) -> [u64; 6] {
     assert_eq!(words.next(), None, "in {line:?}");
     numbers
 }
+
+/// Those of a phase of a replay.
+#[track_caller]
+fn results(line: &str, phase: &str) -> [u64; 6] {
+    let rest = line.strip_prefix(&format!("phase={phase} "));
+    let rest = rest.unwrap_or_else(|| panic!("{phase} in {line:?}"));
+    numbers(rest, ["sent", "received", "missed", "wrong", "p50_ns", "p99_ns"])
+}
+
+// ── replay_trajectory ────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn as_fast_as_possible_every_pose_is_right_or_counted_as_missed() {
@@ -246,6 +256,56 @@ fn the_subscriber_of_a_killed_replay_ends_and_tidies_up() {
     assert!(replay.errors.iter().any(|line| line == "error: the publisher is gone"));
     assert_empty(&root);
 }
+
+// ── camera ───────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn every_byte_of_every_frame_is_right() {
+    for (rate, frames) in [("60", "15"), ("max", "40")] {
+        let root = root();
+        let arguments = ["--frames", frames, "--rate", rate];
+        let (status, lines, errors) = Running::start("camera", &root, &arguments).finish();
+        assert_eq!(status, Some(0), "{errors}");
+        let [line] = &lines[..] else { panic!("one line expected: {lines:?}") };
+        let names = ["frames", "received", "missed", "wrong", "p50_us", "p99_us"];
+        let [sent, received, missed, wrong, p50, p99] = numbers(line, names);
+        assert_eq!((sent.to_string(), received + missed, wrong), (frames.to_owned(), sent, 0));
+        assert!(received > 0 && p50 <= p99);
+        assert_empty(&root);
+    }
+}
+
+#[test]
+fn an_interrupted_camera_leaves_nothing() {
+    let root = root();
+    let camera = Running::start("camera", &root, &[]);
+    camera.errors.recv_timeout(DEADLINE).unwrap();
+    camera.signal(Signal::INT);
+    let (status, lines, errors) = camera.finish();
+    assert_eq!((status, &*errors), (Some(130), "interrupted"));
+    assert!(lines.is_empty(), "{lines:?}");
+    assert_empty(&root);
+}
+
+#[test]
+fn a_camera_that_cannot_be_is_refused() {
+    let root = root();
+    let cases: [(&[&str], &str); 5] = [
+        (&["--frames", "0"], "--frames is \"0\", not a number from 1"),
+        (&["--rate", "fast"], "--rate is \"fast\", not max or 0.001 to 1000000"),
+        (&["--rate", "0"], "--rate is \"0\", not max or 0.001 to 1000000"),
+        (&["--rate"], "--rate needs a value"),
+        (&["--size", "4"], "there is no option --size"),
+    ];
+    for (arguments, expected) in cases {
+        let (status, _, errors) = Running::start("camera", &root, arguments).finish();
+        assert_eq!(status, Some(2), "{arguments:?}");
+        assert!(errors.contains(expected), "{errors:?}");
+    }
+    assert_empty(&root);
+}
+
+// ── pose_publisher, pose_subscriber ──────────────────────────────────────────────────────────────
 
 #[test]
 fn publisher_and_subscriber_of_poses_meet_and_leave_in_any_order() {
