@@ -227,11 +227,15 @@ fn check_field(field: &Field, is_last: bool, errors: &mut Errors) {
 fn check_pod(field: &Field, pod: &Pod, errors: &mut Errors) {
     if field.is_padding() {
         errors.at(&pod.text, "padding is not shown to anybody: remove the attribute, or rename it");
-    } else if field.element().is_some() != element(&pod.ty).is_some() {
-        errors.at(
+        return;
+    }
+    match (field.element(), element(&pod.ty)) {
+        (None, Some(_)) => errors.at(
             &pod.text,
-            "a slice is shown as a slice: write `\"[T]\"` here and `[U]` as its type",
-        );
+            "the field is no slice, so it cannot be shown as one: use an array, `[T; N]`",
+        ),
+        (Some(_), None) => errors.at(&pod.text, "the field is a slice: show it as one, `[T]`"),
+        _ => {}
     }
 }
 

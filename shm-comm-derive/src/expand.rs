@@ -74,7 +74,7 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     let first_free_pad = first_free_pad(fields);
     let tail = fields.last().filter(|field| field.element().is_some());
 
-    let generics = with_bounds(message.generics);
+    let generics = with_bounds(message, fields);
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
     let this = quote!(#ident #ty_generics);
     let table = quote!(<#this as ::shm_comm::__private::Fields>::TABLE);
@@ -82,7 +82,10 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     let rust_name = name_with_parameters(message);
     let members = (0..fields.len()).map(|i| expand_member(fields, i));
     let (size, align) = match tail {
-        None => (quote!(::core::mem::size_of::<Self>()), quote!(::core::mem::align_of::<Self>())),
+        None => (
+            quote!(::shm_comm::__private::Facts::<Self>::SIZE),
+            quote!(::shm_comm::__private::Facts::<Self>::ALIGN),
+        ),
         // The compiler tells neither of a type without a size: what `repr(C)` says of them.
         Some(tail) => {
             let element = tail.element();
@@ -96,7 +99,8 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
         }
     };
 
-    let same_types = same_types(message, fields, &generics);
+    let same_types = same_types(message, fields);
+    let are_messages = are_messages(message, fields);
     let checks = checks_of_struct(message, fields, &table, &this);
     // What is known of a type without parameters is found where it is declared, all of it at once;
     // the rest where the type is used.
@@ -115,7 +119,7 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
             #[inline(always)]
             fn at(start: *mut ::core::primitive::u8, _: ::core::primitive::usize) -> *mut Self {
                 #touch_layout
-                start.cast()
+                ::shm_comm::__private::Facts::<Self>::at(start)
             }
 
             #[inline(always)]
@@ -138,8 +142,11 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     };
     let bytemuck = message.bytemuck.as_ref().map(|_| expand_bytemuck(message, fields));
     quote! {
-        #[allow(deprecated)]
+        #[allow(deprecated, private_bounds)]
         const _: () = {
+            #[allow(unused_imports)]
+            use ::shm_comm::__private::NoFacts as _;
+
             #[automatically_derived]
             impl #impl_generics ::shm_comm::__private::Fields for #this #where_clause {
                 const TABLE: ::shm_comm::__private::Struct = ::shm_comm::__private::Struct {
@@ -153,6 +160,7 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
                 };
             }
             #same_types
+            #are_messages
             #at_declaration
 
             // SAFETY: The fields are of these types, messages, and all bytes (all asserted, here or in
@@ -165,14 +173,12 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
                 const PLAIN: ::core::primitive::bool = #table.plain();
                 const LAYOUT: ::shm_comm::__private::Layout = {
                     #at_use
-                    #table.layout(
-                        <Self as ::shm_comm::__private::Fields>::ZERO_OBSTACLE,
-                        <Self as ::shm_comm::__private::Fields>::PLAIN_OBSTACLE,
-                    )
+                    #table.layout(<Self as ::shm_comm::__private::Fields>::OBSTACLES)
                 };
                 type Word = #word;
 
                 fn schema() -> ::shm_comm::__private::Schema {
+                    #touch_layout
                     #table.schema(#name)
                 }
 
@@ -198,23 +204,22 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
 /// What is put down of a field in the table.
 fn expand_member(fields: &[Field], i: usize) -> TokenStream {
     let Field { member, name, ty, pod } = &fields[i];
-    let (kind, place, types) = match (fields[i].element(), pod) {
-        (None, None) => ("new", None, quote!(#ty)),
-        (None, Some(pod)) => {
-            let shown = &pod.ty;
-            ("pod", None, quote!(#ty, #shown))
-        }
-        (Some(element), pod) => {
-            let end = Some(end_of_the_one_before(fields));
-            match pod.as_ref().map(|pod| element_of(&pod.ty)) {
-                None => ("slice", end, quote!(#element)),
-                Some(shown) => ("pod_slice", end, quote!(#element, #shown)),
-            }
+    let span = ty.span();
+    let place = match fields[i].element() {
+        None => quote_spanned!(span=> ::core::mem::offset_of!(Self, #member)),
+        Some(_) => end_of_the_one_before(fields),
+    };
+    let of = element(ty).unwrap_or(ty);
+    let kind = match (fields[i].element(), pod) {
+        (None, None) => quote!(new::<#of>),
+        (Some(_), None) => quote!(slice::<#of>),
+        (is_slice, Some(pod)) => {
+            let shown = element(&pod.ty).unwrap_or(&pod.ty);
+            let kind = if is_slice.is_some() { quote!(pod_slice) } else { quote!(pod) };
+            quote!(#kind::<#of, #shown>)
         }
     };
-    let place = place.unwrap_or_else(|| quote!(::core::mem::offset_of!(Self, #member)));
-    let kind = Ident::new(kind, ty.span());
-    let new = quote_spanned!(ty.span()=> ::shm_comm::__private::Member::#kind::<#types>);
+    let new = quote_spanned!(span=> ::shm_comm::__private::Member::#kind);
     quote!(#new(#name, #place))
 }
 
@@ -229,8 +234,9 @@ fn end_of_the_one_before(fields: &[Field]) -> TokenStream {
 }
 
 /// An attribute below the derive can give a field another type than the one that is seen here.
-fn same_types(message: &Message, fields: &[Field], generics: &Generics) -> TokenStream {
+fn same_types(message: &Message, fields: &[Field]) -> TokenStream {
     let ident = message.ident;
+    let generics = with_bounds(message, fields);
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
     let this = quote!(#ident #ty_generics);
     // In an `Option` that was bound before, a reference is not coerced into one that fits.
@@ -252,6 +258,21 @@ fn same_types(message: &Message, fields: &[Field], generics: &Generics) -> Token
         fn __shm_same_types #impl_generics () #where_clause {
             #(#same)*
             #all
+        }
+    }
+}
+
+/// A field that is no message is an error here, and nowhere else (of other messages, in the table).
+fn are_messages(message: &Message, fields: &[Field]) -> TokenStream {
+    let mut generics = message.generics.clone();
+    bound_parameters(&mut generics);
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let calls = compounds(message, fields)
+        .map(|ty| quote_spanned!(ty.span()=> ::shm_comm::__private::is_message::<#ty>();));
+    quote! {
+        #[allow(clippy::multiple_bound_locations, clippy::extra_unused_type_parameters)]
+        fn __shm_are_messages #impl_generics () #where_clause {
+            #(#calls)*
         }
     }
 }
@@ -351,7 +372,7 @@ fn checks_of_struct(
             quote! {
                 ::shm_comm::__private::Text::new()
                     .str(#text)
-                    .str(<#this as ::shm_comm::__private::Fields>::PLAIN_OBSTACLE)
+                    .str(<#this as ::shm_comm::__private::Fields>::OBSTACLES[1].as_str())
                     .as_str()
             },
         ));
@@ -387,7 +408,7 @@ fn word(message: &Message, fields: &[Field]) -> TokenStream {
 
 fn expand_bytemuck(message: &Message, fields: &[Field]) -> TokenStream {
     let ident = message.ident;
-    let mut generics = with_bounds(message.generics);
+    let mut generics = with_bounds(message, fields);
     if is_generic(message.generics) {
         let clause = generics.make_where_clause();
         for Field { ty, .. } in fields {
@@ -501,13 +522,41 @@ fn is_generic(generics: &Generics) -> bool {
     !generics.params.is_empty()
 }
 
-/// Type parameters are parts of the message.
-fn with_bounds(generics: &Generics) -> Generics {
-    let mut generics = generics.clone();
+/// Parameters are messages, and so are fields of types that are made of them: that they are, where they
+/// are, is asked by `are_messages`.
+fn with_bounds(message: &Message, fields: &[Field]) -> Generics {
+    let mut generics = message.generics.clone();
+    bound_parameters(&mut generics);
+    for ty in compounds(message, fields) {
+        let clause = generics.make_where_clause();
+        clause.predicates.push(parse_quote!(#ty: ::shm_comm::__private::ShmMessage));
+    }
+    generics
+}
+
+fn bound_parameters(generics: &mut Generics) {
     for param in generics.type_params_mut() {
         param.bounds.push(parse_quote!(::shm_comm::__private::ShmMessage));
     }
-    generics
+}
+
+/// The types of fields that mention parameters, and are more than one, or an array of one.
+fn compounds<'f>(message: &Message, fields: &'f [Field]) -> impl Iterator<Item = &'f Type> {
+    fn innermost(ty: &Type) -> &Type {
+        match ty {
+            Type::Array(array) => innermost(&array.elem),
+            Type::Slice(slice) => innermost(&slice.elem),
+            Type::Group(group) => innermost(&group.elem),
+            Type::Paren(paren) => innermost(&paren.elem),
+            _ => ty,
+        }
+    }
+    let generics = message.generics;
+    fields.iter().map(|field| innermost(field.shown())).filter(move |ty| {
+        let is_parameter = matches!(ty, Type::Path(path)
+            if path.path.get_ident().is_some_and(|ident| names(generics).any(|name| name == ident)));
+        !is_parameter && mentions_parameters(ty.to_token_stream(), generics)
+    })
 }
 
 fn mentions_parameters(tokens: TokenStream, generics: &Generics) -> bool {
@@ -550,11 +599,6 @@ fn schema_name(message: &Message) -> TokenStream {
         _ => None,
     });
     quote!(::shm_comm::__private::generic_name(#name, &[#(#arguments),*]))
-}
-
-/// Of a type that `check` has found to be a slice.
-fn element_of(ty: &Type) -> &Type {
-    element(ty).unwrap_or(ty)
 }
 
 /// One more than the highest number behind a `_pad`.

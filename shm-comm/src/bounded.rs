@@ -26,6 +26,7 @@ use std::str::{self, FromStr};
 use crate::__private::cut_off;
 use crate::message::{Invalid, Layout, ShmMessage, check_elements};
 use crate::schema::{Kind, Schema};
+use crate::text::Text;
 use crate::word::Word;
 
 /// More than a [`ShmString`] or a [`ShmVec`] has room for. Nothing of it was put in.
@@ -47,6 +48,12 @@ fn fit(needed: usize, capacity: usize) -> Result<usize, CapacityError> {
 /// Counts are 32 bits wide, here and in every other language.
 const fn assert_capacity(capacity: usize) {
     assert!(capacity <= u32::MAX as usize, "the capacity does not fit into 32 bits");
+}
+
+#[track_caller]
+const fn too_aligned<T>(what: &str, instead: &str) -> ! {
+    let text = Text::new().str(what).str(" is aligned to 16 bytes at most, and this one to ");
+    text.num(align_of::<T>()).str(": use ").str(instead).refuse()
 }
 
 /// The count at the beginning of these bytes, if it is no more than the capacity.
@@ -372,11 +379,12 @@ impl<T: ShmMessage, const N: usize> ShmVec<T, N> {
     /// The invariant of the layout: no padding.
     const NO_PADDING: () = {
         assert_capacity(N);
-        assert!(
-            align_of::<T>() == align_of::<T::Word>(),
-            "the elements of a `ShmVec` are aligned to more than 16 bytes: use an array `[T; N]`, and \
-             a count beside it"
-        );
+        if align_of::<T>() != align_of::<T::Word>() {
+            too_aligned::<T>(
+                "an element of a `ShmVec`",
+                "an array `[T; N]`, and a count beside it",
+            );
+        }
         assert!(size_of::<Self>() == Self::COUNT_SIZE + N * size_of::<T>());
     };
 
@@ -664,11 +672,9 @@ pub struct ShmOption<T: ShmMessage> {
 impl<T: ShmMessage> ShmOption<T> {
     /// The invariant of the layout: no padding.
     const NO_PADDING: () = {
-        assert!(
-            align_of::<T>() == align_of::<T::Word>(),
-            "the value of a `ShmOption` is aligned to more than 16 bytes: use the value, and an enum \
-             beside it that says whether it counts"
-        );
+        if align_of::<T>() != align_of::<T::Word>() {
+            too_aligned::<T>("the value of a `ShmOption`", "the value, and an enum beside it");
+        }
         assert!(size_of::<Self>() == size_of::<T::Word>() + size_of::<T>());
     };
 

@@ -16,11 +16,8 @@ pub trait Fields {
     /// Its fields.
     const TABLE: Struct;
 
-    /// The way to the first field that cannot be zero.
-    const ZERO_OBSTACLE: &'static str = const { &Self::TABLE.zero_obstacle() }.as_str();
-
-    /// The way to the first field that cannot be anything.
-    const PLAIN_OBSTACLE: &'static str = const { &Self::TABLE.plain_obstacle() }.as_str();
+    /// The ways to the first field that cannot be zero, and to the first that cannot be anything.
+    const OBSTACLES: &'static [Text; 2] = &Self::TABLE.obstacles();
 }
 
 /// A struct and its fields, in the order of their offsets.
@@ -93,15 +90,16 @@ impl Member {
 
     /// A field of a foreign type: what it is to others is `Shown`, which has the same size and
     /// alignment ([`pod_differs`]).
-    pub const fn pod<Field: bytemuck::Pod, Shown: ShmMessage>(
+    pub const fn pod<Field: PodField, Shown: ShmMessage>(
         name: &'static str,
         offset: usize,
     ) -> Member {
-        Member::new::<Shown>(name, offset)
+        let (size, align) = (size_of::<Field>(), align_of::<Field>());
+        Member { size, align, ..Member::new::<Shown>(name, offset) }
     }
 
     /// A slice of such a type.
-    pub const fn pod_slice<Element: bytemuck::Pod, Shown: ShmMessage>(
+    pub const fn pod_slice<Element: PodField, Shown: ShmMessage>(
         name: &'static str,
         end: usize,
     ) -> Member {
@@ -163,6 +161,10 @@ impl Struct {
         true
     }
 
+    const fn obstacles(&self) -> [Text; 2] {
+        [self.zero_obstacle(), self.plain_obstacle()]
+    }
+
     const fn zero_obstacle(&self) -> Text {
         let mut i = 0;
         while i < self.members.len() {
@@ -191,16 +193,20 @@ impl Struct {
     }
 
     /// What the compiler has to know of it.
-    pub const fn layout(
-        &self,
-        zero_obstacle: &'static str,
-        plain_obstacle: &'static str,
-    ) -> Layout {
+    pub const fn layout(&self, obstacles: &'static [Text; 2]) -> Layout {
         let stride = match self.members {
             [.., last] => last.stride,
             [] => 0,
         };
-        Layout { fixed: self.size, align: self.align, stride, zero_obstacle, plain_obstacle }
+        let [zero, plain] = obstacles;
+        Layout {
+            fixed: self.size,
+            align: self.align,
+            stride,
+            zero_obstacle: "",
+            plain_obstacle: "",
+        }
+        .but(zero.as_str(), plain.as_str())
     }
 
     /// The schema, under this name.
@@ -405,6 +411,19 @@ pub fn cut_off(bytes: &[u8]) -> Invalid {
     Invalid::new(format_args!("part of only {} bytes", bytes.len()), "whole value")
 }
 
+/// A type of another crate that may be in a message.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `bytemuck::Pod`, so it cannot be a field by `#[shm(pod = …)]`",
+    label = "not known to be plain data",
+    note = "many crates have a feature `bytemuck`, which says so of their types",
+    note = "a type of your own needs no `pod`: put `#[derive(ShmMessage)] #[repr(C)]` on it"
+)]
+pub trait PodField: bytemuck::Pod {}
+
+// So that the error is the one above.
+#[diagnostic::do_not_recommend]
+impl<T: bytemuck::Pod> PodField for T {}
+
 /// `Field` cannot be shown as `Shown`.
 pub const fn pod_differs<Field, Shown: ShmMessage>() -> bool {
     !Shown::PLAIN
@@ -426,6 +445,44 @@ pub const fn explain_pod<Field, Shown: ShmMessage>(field: &str, shown: &str) -> 
     let text = text.num(align_of::<Field>()).str(", but `").str(shown).str("` ");
     text.num(size_of::<Shown>()).str(" at ").num(align_of::<Shown>())
 }
+
+/// Asks that a field of a generic message be one.
+pub fn is_message<Field: ShmMessage>() {}
+
+/// What is known of a type, whether it has a size or not.
+///
+/// A field without a size is one mistake, and is to be one error. So where the expansion needs the size
+/// of the whole, it takes what is known: what `Facts` says of types with a size, and otherwise what
+/// [`NoFacts`] says, which gives way to it.
+pub struct Facts<T: ?Sized>(std::marker::PhantomData<T>);
+
+impl<T> Facts<T> {
+    /// Bytes of a value.
+    pub const SIZE: usize = size_of::<T>();
+    /// Alignment of a value.
+    pub const ALIGN: usize = align_of::<T>();
+
+    /// A pointer to a value that begins there.
+    #[inline(always)]
+    pub const fn at(start: *mut u8) -> *mut T {
+        start.cast()
+    }
+}
+
+/// Nothing is known.
+pub trait NoFacts<T: ?Sized> {
+    /// Of no type.
+    const SIZE: usize = 0;
+    /// Of no type.
+    const ALIGN: usize = 1;
+
+    /// No pointer.
+    fn at(_: *mut u8) -> *mut T {
+        unreachable!("a type without a size was refused")
+    }
+}
+
+impl<T: ?Sized> NoFacts<T> for Facts<T> {}
 
 /// Stands for an alignment, to get from the number to the type.
 pub struct Alignment<const N: usize>;
@@ -568,7 +625,8 @@ mod tests {
             "`Cloud` has padding: put its fields in the order `stamp`, `id`, `flags`, `points`, and \
              none is left; or"
         ));
-        assert_eq!((CLOUD.layout("", "").fixed, CLOUD.layout("", "").stride), (24, 8));
+        let layout = CLOUD.layout(const { &[Text::new(), Text::new()] });
+        assert_eq!((layout.fixed, layout.stride), (24, 8));
     }
 
     #[test]

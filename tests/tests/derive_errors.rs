@@ -6,6 +6,6 @@
 #[test]
 fn mistakes_are_explained() {
     let cases = trybuild::TestCases::new();
-    cases.pass("tests/derive_ok/a_message_of_everything.rs");
+    cases.pass("tests/derive_ok/*.rs");
     cases.compile_fail("tests/derive_errors/*.rs");
 }

@@ -2,8 +2,8 @@ use shm_comm::ShmMessage;
 
 #[derive(ShmMessage)]
 #[repr(C)]
-struct Image {
-    data: [u8],
+struct Counter {
+    hits: std::cell::UnsafeCell<u32>,
 }
 
 fn main() {}
