@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use shm_comm::codec::{self, Codec};
 use shm_comm::{Channel, Msgpack, Publisher, Read, Subscriber, SubscriberOptions, Wait};
 
 use crate::Result;
@@ -126,7 +127,8 @@ impl<const N: usize> Receiver<N> for VecIn {
     #[inline(always)]
     fn receive<R>(&mut self, read: impl FnOnce(&[u64; N]) -> R) -> Result<R> {
         let sample = self.0.recv()?;
-        let config: Config = rmp_serde::from_slice(&sample)?;
+        // As the library does it, so that only the way into the slot differs.
+        let config = codec::Msgpack::decode::<Config>(&sample)?;
         Ok(read(config.words.as_slice().try_into()?))
     }
 }
