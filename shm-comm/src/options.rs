@@ -180,14 +180,15 @@ pub enum Start {
 #[non_exhaustive]
 pub enum Read {
     /// `Pinned` if every bit pattern is a value of the type (numbers, arrays and structs of them), else
-    /// `Copied`: a `bool`, a `char` or an enum is checked, and what was checked must not change.
+    /// `Copied`: a `bool`, a `char` or an enum is checked, and what was checked must not change. Encoded
+    /// values are decoded from the slot: `Pinned`.
     #[default]
     Auto,
     /// In place. The slot is held until the sample is dropped.
     ///
     /// Of a type for which not every bit pattern is a value, this trusts all publishers not to write to
     /// a message that they have published, not even by mistake: it was checked before that, and a value
-    /// that is none is undefined behaviour here.
+    /// that is none is undefined behaviour here. So does a codec that reads text which changes meanwhile.
     Pinned,
     /// Into the sample's own memory. Never holds a slot, and [`max_held`](SubscriberOptions::max_held)
     /// does not matter; above 48 bytes every sample is an allocation.
