@@ -345,3 +345,60 @@ fn a_subscriber_of_poses_ends_when_nobody_reads_what_it_prints() {
     assert_eq!((status, &*errors), (Some(0), ""));
     drop(publisher);
 }
+
+#[test]
+fn scans_of_any_length_are_watched_in_any_order_of_start() {
+    for publisher_first in [true, false] {
+        let root = root();
+        let start = |role| Running::start("laser_scan", &root, &[role]);
+        let first = start(if publisher_first { "publish" } else { "watch" });
+        let second = start(if publisher_first { "watch" } else { "publish" });
+        let watch = if publisher_first { &second } else { &first };
+        let mut counts = Vec::new();
+        for _ in 0..5 {
+            let line = watch.next_line();
+            let (_, rest) = line.split_once(": ").expect(&line);
+            let (count, rest) = rest.split_once(" points, nearest ").expect(&line);
+            counts.push(count.parse::<usize>().expect(&line));
+            assert!(rest.starts_with("1.50 m at "), "{line}");
+        }
+        assert!(counts.iter().all(|count| [360, 450, 540, 630].contains(count)), "{counts:?}");
+        assert!(counts.iter().any(|count| *count != counts[0]), "{counts:?}");
+        for program in [first, second] {
+            program.signal(Signal::INT);
+            let (status, _, errors) = program.finish();
+            assert_eq!((status, &*errors), (Some(0), ""));
+        }
+        assert_empty(&root);
+    }
+}
+
+#[test]
+fn every_configuration_is_applied() {
+    let root = root();
+    let (status, lines, errors) = Running::start("dynamic_config", &root, &[]).finish();
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(lines, ["configs=5 applied=5 wrong=0"]);
+    assert!(errors.contains("left arm, revision 3: 3 joints, "), "{errors}");
+    assert_empty(&root);
+}
+
+#[test]
+fn a_tour_of_schemas_shows_tables_a_mismatch_and_an_old_reader() {
+    let root = root();
+    let (status, lines, errors) = Running::start("schema_tour", &root, &[]).finish();
+    assert_eq!((status, &*errors), (Some(0), ""));
+    let text = lines.join("\n");
+    for expected in [
+        "PoseStamped: ",
+        "JointState<7>: ",
+        "mission pubsub: Mission{id@0:u64,name@8:string<28>,stops@40:vec<[f32;2];8>,",
+        "channel \"robot/pose\" carries `Pose`, not this program's `Pose`:\n  \
+         vx: channel f64 at 16, you f32 at 16\n",
+        "mode: value 3 (Dock) unknown to you",
+        "read in place: Battery { volts: 24.5, amperes: -1.5 }",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    assert_empty(&root);
+}

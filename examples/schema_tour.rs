@@ -1,0 +1,153 @@
+//! What a channel knows of its messages: layouts as tables, a mismatch explained, and an old reader of a
+//! newer message.
+//!
+//! ```text
+//! cargo run --example schema_tour
+//! ```
+
+use std::error::Error;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use shm_comm::{
+    AttachError, Channel, Publisher, Schema, ShmMessage, ShmOption, ShmString, ShmVec, Subscriber,
+};
+use shm_comm_schemas::{Image, JointState, PoseStamped};
+
+/// A bit of everything.
+#[derive(ShmMessage)]
+#[repr(C)]
+struct Mission {
+    id: u64,
+    name: ShmString<28>,
+    stops: ShmVec<[f32; 2], 8>,
+    deadline: ShmOption<u32>,
+    mode: Mode,
+    urgent: bool,
+    _pad0: [u8; 10],
+}
+
+#[derive(ShmMessage)]
+#[repr(u8)]
+enum Mode {
+    Explore = 0,
+    Deliver = 1,
+    Dock = 3,
+}
+
+/// The message as this program has it.
+mod ours {
+    use super::ShmMessage;
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    pub struct Pose {
+        pub x: f64,
+        pub y: f64,
+        pub vx: f32,
+        pub mode: Mode,
+        pub _pad0: [u8; 3],
+    }
+
+    #[derive(ShmMessage)]
+    #[repr(u8)]
+    pub enum Mode {
+        Idle = 0,
+        Drive = 1,
+    }
+}
+
+/// And as the program has it that was there first.
+mod theirs {
+    use super::ShmMessage;
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    pub struct Pose {
+        pub x: f64,
+        pub y: f64,
+        pub vx: f64,
+        pub mode: Mode,
+        pub _pad0: [u8; 7],
+    }
+
+    #[derive(ShmMessage)]
+    #[repr(u8)]
+    pub enum Mode {
+        Idle = 0,
+        Drive = 1,
+        Dock = 3,
+    }
+}
+
+/// A message as it was, and as it became: it has gained a field at its end.
+mod before {
+    use super::ShmMessage;
+
+    #[derive(ShmMessage, Debug)]
+    #[repr(C)]
+    pub struct Battery {
+        pub volts: f64,
+        pub amperes: f64,
+    }
+}
+
+mod after {
+    use super::ShmMessage;
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    pub struct Battery {
+        pub volts: f64,
+        pub amperes: f64,
+        pub celsius: f64,
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // A folder of our own, so that the channels are nobody else's.
+    let root = std::env::var_os("SHM_COMM_ROOT").unwrap_or("/dev/shm".into());
+    let private = Permissions::from_mode(0o700);
+    let root = tempfile::Builder::new()
+        .prefix("shm-comm-tour-")
+        .permissions(private)
+        .tempdir_in(&root)
+        .map_err(|error| format!("no folder for the channels in {}: {error}", root.display()))?;
+    let channel = |name| Channel::new(name).root(root.path());
+    let mut out = std::io::stdout().lock();
+
+    writeln!(out, "== Layouts\n")?;
+    for schema in [
+        Schema::of::<PoseStamped>(),
+        Schema::of::<JointState<7>>(),
+        Schema::of::<Image>(),
+        Schema::of::<Mission>(),
+    ] {
+        writeln!(out, "{schema}\n")?;
+    }
+
+    writeln!(out, "== A channel tells what it carries\n")?;
+    let mission = Publisher::<Mission>::new(channel("mission"))?;
+    for info in channel("mission").info()? {
+        let text = info.schema.canonical();
+        writeln!(out, "{} {}: {text}\n", info.name, info.pattern)?;
+    }
+    drop(mission);
+
+    writeln!(out, "== A mismatch, explained\n")?;
+    let theirs = Publisher::<theirs::Pose>::new(channel("robot/pose"))?;
+    match Subscriber::<ours::Pose>::new(channel("robot/pose")) {
+        Err(error @ AttachError::SchemaMismatch { .. }) => writeln!(out, "{error}\n")?,
+        other => return Err(format!("this should have been a mismatch: {other:?}").into()),
+    }
+    drop(theirs);
+
+    writeln!(out, "== An old reader of a newer message\n")?;
+    let mut publisher = Publisher::<after::Battery>::new(channel("battery"))?;
+    let mut subscriber = Subscriber::<before::Battery>::new(channel("battery"))?;
+    publisher.send(&after::Battery { volts: 24.5, amperes: -1.5, celsius: 31.0 })?;
+    let battery = subscriber.recv()?;
+    writeln!(out, "published 24 bytes, read in place: {:?}", *battery)?;
+    Ok(())
+}
