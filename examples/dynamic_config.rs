@@ -19,7 +19,7 @@ use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -95,18 +95,29 @@ fn publish() -> Result<ExitCode, Box<dyn Error>> {
         .map_err(|error| format!("no folder for the channel in {}: {error}", root.display()))?;
     let channel = Channel::new(CHANNEL).root(root.path());
     let mut publisher = Publisher::<Msgpack<Config>>::new(&channel)?;
-    let mut applier = Command::new(std::env::current_exe()?).arg(APPLY).arg(root.path()).spawn()?;
+    let mut applier =
+        Applier(Command::new(std::env::current_exe()?).arg(APPLY).arg(root.path()).spawn()?);
 
-    let there = publisher.wait_for_subscribers(1, PATIENCE)?;
+    if !publisher.wait_for_subscribers(1, PATIENCE)? {
+        return Err("the process that applies configurations does not come".into());
+    }
     for revision in 1..=CONFIGS {
         publisher.send(&config(revision))?;
         thread::sleep(Duration::from_millis(50));
     }
-    if !there {
-        applier.kill()?;
-    }
-    let status = applier.wait()?;
+    let status = applier.0.wait()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The other process. Dropped: ended, whatever it is doing.
+struct Applier(Child);
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        // Both are harmless if it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn apply(root: &Path) -> Result<ExitCode, Box<dyn Error>> {
