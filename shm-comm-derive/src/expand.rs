@@ -109,7 +109,12 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     } else {
         (checks.iter().map(Check::as_item).collect(), TokenStream::new())
     };
-    let touch_layout = is_generic.then(|| quote!(const { assert!(Self::LAYOUT.align != 0) };));
+    // With the trait's name: zerocopy's `KnownLayout` has a `LAYOUT`, too.
+    let touch_layout = is_generic.then(|| {
+        quote! {
+            const { assert!(<Self as ::shm_comm::__private::ShmMessage>::LAYOUT.align != 0) };
+        }
+    });
 
     let name = schema_name(message);
     let word = word(message, fields);
@@ -189,7 +194,7 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
                     bytes: &[::core::primitive::u8],
                 ) -> ::core::result::Result<(), ::shm_comm::__private::Invalid> {
                     #touch_layout
-                    if !Self::PLAIN {
+                    if !<Self as ::shm_comm::__private::ShmMessage>::PLAIN {
                         #(const { &#table.members[#all] }.check(bytes)?;)*
                     }
                     ::core::result::Result::Ok(())

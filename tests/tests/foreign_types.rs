@@ -131,6 +131,20 @@ struct Everybodys {
     ranges: [[i16; 2]; 2],
 }
 
+/// Both traits have a `LAYOUT`.
+#[derive(ShmMessage, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Pair<T> {
+    first: T,
+    second: T,
+}
+
+#[test]
+fn a_generic_message_can_have_a_layout_of_zerocopys() {
+    assert_eq!(Schema::of::<Pair<u16>>().canonical(), "Pair<u16>{first@0:u16,second@2:u16}4/2");
+    assert_eq!(Pair::<u16>::check(&[0; 4]), Ok(()));
+}
+
 #[test]
 fn a_message_can_have_the_derives_of_both_beside_ours() {
     let root = root();
