@@ -402,11 +402,19 @@ impl Wanted<'_> {
             ) => true,
             // Who waits for the older messages can read the newer ones, but not the other way round.
             (Role::Subscriber, AttachError::SchemaMismatch { .. }) => {
-                self.schema.extends(&found.schema).is_ok()
+                // And an option that somebody has chosen stays as it is.
+                let asked = header::options_of(self.channel);
+                let mut options = asked.into_iter().zip(found.geometry.options()).enumerate();
+                let keeps = options.all(|(option, (asked, found_value))| {
+                    found.chosen >> option & 1 == 0 || asked == Some(found_value)
+                });
+                keeps && self.schema.extends(&found.schema).is_ok()
             }
             (Role::Subscriber, AttachError::GeometryMismatch { option, .. }) => {
                 let option = header::OPTIONS.iter().position(|name| name == option);
-                option.is_some_and(|option| found.chosen >> option & 1 == 0)
+                let is_free = option.is_some_and(|option| found.chosen >> option & 1 == 0);
+                // An older reader would take the channel from the newer ones.
+                is_free && self.schema.extends(&found.schema).is_ok()
             }
             _ => false,
         }

@@ -240,3 +240,23 @@ fn a_slice_ends_evolution() {
     assert!(error.contains("range_max: unknown to you"), "{error}");
     assert!(error.contains("a trailing slice ends evolution"), "{error}");
 }
+
+#[test]
+fn readers_of_different_age_do_not_take_the_channel_from_each_other() {
+    // An older one with an option of its own is refused, and the newer one stays.
+    let root = Root::new();
+    let mut new = Subscriber::<v2::Pose>::new(root.channel()).unwrap();
+    let error = Subscriber::<v1::Pose>::new(root.channel().depth(32)).unwrap_err();
+    assert!(matches!(error, AttachError::GeometryMismatch { .. }), "{error}");
+    assert!(new.try_recv().unwrap().is_none());
+
+    // A newer one does not undo what an older one has chosen.
+    let root = Root::new();
+    let mut old = Subscriber::<v1::Pose>::new(root.channel().depth(32)).unwrap();
+    let error = Subscriber::<v2::Pose>::new(root.channel()).unwrap_err();
+    assert!(matches!(error, AttachError::SchemaMismatch { .. }), "{error}");
+    assert!(old.try_recv().unwrap().is_none());
+    let mut new = Subscriber::<v2::Pose>::new(root.channel().depth(32)).unwrap();
+    assert!(old.try_recv().unwrap().is_none());
+    assert!(new.try_recv().unwrap().is_none());
+}
