@@ -401,6 +401,127 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_is_the_last_field_or_a_mistake() {
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Image<T> {
+                    width: u32,
+                    data: [T],
+                }
+            ),
+            &[],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Image {
+                    data: [u8],
+                    rows: [[u8]; 2],
+                    _pad0: [u8],
+                    names: [String],
+                }
+            ),
+            &[
+                "only the last field",
+                "a slice has no fixed size",
+                "`_pad0` must be",
+                "`String` keeps",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_parameter_has_a_size() {
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Stamped<T: Copy + ?Sized, U: Copy, const N: usize = 3> {
+                    first: [U; N],
+                    value: T,
+                }
+            ),
+            &["`T` is a part of the message"],
+        );
+    }
+
+    #[test]
+    fn a_foreign_type_is_not_judged_by_its_name() {
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Link {
+                    #[shm(pod = "[u8; 4]")]
+                    address: std::net::Ipv4Addr,
+                    #[shm(pod = "[[f32; 2]]")]
+                    values: [Complex<f32>],
+                }
+            ),
+            &[],
+        );
+        assert_errors(
+            parse_quote!(
+                #[repr(C)]
+                struct Link {
+                    #[shm(pod = "u8")]
+                    _pad0: [u8; 4],
+                    #[shm(pod = "[f32]")]
+                    array: Vec3,
+                    #[shm(pod = "[f32; 2]")]
+                    slice: [Vec2],
+                }
+            ),
+            &["padding is not shown", "the field is no slice", "the field is a slice"],
+        );
+    }
+
+    #[test]
+    fn bytemuck_wants_a_size_and_no_padding_for_any_argument() {
+        for good in [
+            parse_quote!(
+                #[shm(bytemuck)]
+                #[repr(C)]
+                struct Point {
+                    x: f64,
+                }
+            ),
+            parse_quote!(
+                #[shm(bytemuck)]
+                #[repr(transparent)]
+                struct Metres<T>(T);
+            ),
+        ] {
+            assert_errors(good, &[]);
+        }
+        assert_errors(
+            parse_quote!(
+                #[shm(bytemuck)]
+                #[repr(C)]
+                struct Pair<T>(T, T);
+            ),
+            &["whether a generic type has padding"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[shm(bytemuck)]
+                #[repr(C)]
+                struct Text([u8]);
+            ),
+            &["`bytemuck::Pod` is for types with a size"],
+        );
+        assert_errors(
+            parse_quote!(
+                #[shm(bytemuck)]
+                #[repr(u8)]
+                enum Mode {
+                    Idle,
+                }
+            ),
+            &["an enum cannot be `bytemuck::Pod`"],
+        );
+    }
+
+    #[test]
     fn an_enum_is_laid_out_by_one_integer_alone() {
         for good in ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"] {
             let repr = Ident::new(good, Span::call_site());
