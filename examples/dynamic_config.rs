@@ -5,26 +5,32 @@
 //! ```
 //!
 //! What is not plain data goes through the same handles: `Publisher<Msgpack<Config>>` encodes a value into
-//! the slot, a sample derefs to the decoded one. This process publishes, and starts itself once more as
-//! the one that applies what it gets. At the end that one says what came of it, and the exit status is 1
-//! if a configuration was not what it should be:
+//! the slot, a sample derefs to the decoded one. This process publishes whenever something changes, and
+//! starts itself once more as the robot, which looks for the newest in every round of its work: it may
+//! pass one over, and ends up with the last. At the end it says what came of it, and the exit status is
+//! 1 if a configuration was not what it should be:
 //!
 //! ```text
 //! configs=… applied=… wrong=…
 //! ```
 
+#[allow(dead_code)] // not what counts messages
+mod two_processes;
+
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::Permissions;
+use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shm_comm::{Channel, Msgpack, Publisher, Start, Subscriber, SubscriberOptions};
+use shm_comm::{Channel, Msgpack, Publisher, Subscriber};
+
+use two_processes::{Process, report, tidy_up};
 
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 struct Config {
@@ -50,25 +56,23 @@ struct Title<'a> {
 
 const CONFIGS: u32 = 5;
 const CHANNEL: &str = "arm/config";
-/// The first argument of the other process; the root folder follows.
-const APPLY: &str = "--as-applier";
-/// How long one process waits for a thing that the other does at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The first argument of the robot's process; its root folder follows.
+const ROBOT: &str = "--as-robot";
+/// From one change to the next.
+const CHANGES: Duration = Duration::from_millis(200);
+/// From one round of the robot's work to the next.
+const ROUND: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match &arguments[..] {
-        [role, root] if role == APPLY => apply(root.as_ref()),
-        [] => publish(),
+    match &arguments[..] {
+        [role, root] if role == ROBOT => report(work(root.as_ref())),
+        [] => report(configure()),
         _ => {
             eprintln!("usage: dynamic_config");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
+    }
 }
 
 /// As it should be.
@@ -84,58 +88,53 @@ fn config(revision: u32) -> Config {
     }
 }
 
-fn publish() -> Result<ExitCode, Box<dyn Error>> {
-    // A folder of our own, so that two of these programs do not meet.
-    let root = std::env::var_os("SHM_COMM_ROOT").unwrap_or("/dev/shm".into());
-    let private = Permissions::from_mode(0o700);
-    let root = tempfile::Builder::new()
-        .prefix("shm-comm-config-")
-        .permissions(private)
-        .tempdir_in(&root)
-        .map_err(|error| format!("no folder for the channel in {}: {error}", root.display()))?;
+fn configure() -> Result<ExitCode, Box<dyn Error>> {
+    let stop = two_processes::stop_flag()?;
+    let root = two_processes::folder("shm-comm-config-")?;
     let channel = Channel::new(CHANNEL).root(root.path());
-    let mut publisher = Publisher::<Msgpack<Config>>::new(&channel)?;
-    let mut applier =
-        Applier(Command::new(std::env::current_exe()?).arg(APPLY).arg(root.path()).spawn()?);
+    let mut publisher = Publisher::<Msgpack<Config>>::new(channel)?;
+    let arguments: [&OsStr; 2] = [ROBOT.as_ref(), root.path().as_ref()];
+    let mut robot = Process::start(arguments)?;
+    robot.wait_until_attached(&mut publisher, &stop)?;
 
-    if !publisher.wait_for_subscribers(1, PATIENCE)? {
-        return Err("the process that applies configurations does not come".into());
-    }
     for revision in 1..=CONFIGS {
+        if stop.load(Ordering::Relaxed) {
+            eprintln!("interrupted");
+            return Ok(ExitCode::from(130));
+        }
         publisher.send(&config(revision))?;
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(CHANGES);
     }
-    let status = applier.0.wait()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_right = robot.wait()?.success(); // the last one tells it to end
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The other process. Dropped: ended, whatever it is doing.
-struct Applier(Child);
-
-impl Drop for Applier {
-    fn drop(&mut self) {
-        // Both are harmless if it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn apply(root: &Path) -> Result<ExitCode, Box<dyn Error>> {
+/// Works, and applies what has changed, until it is told farewell.
+fn work(root: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let channel = Channel::new(CHANNEL).root(root);
-    // Whoever comes late wants the configuration that is in force.
-    let options = SubscriberOptions::new().start(Start::Oldest);
-    let mut subscriber = Subscriber::<Msgpack<Config>>::with(channel, options)?;
-    let (mut applied, mut wrong, mut last) = (0, 0, Config::default());
-    while last.farewell.is_none() {
-        let Some(sample) = subscriber.recv_timeout(PATIENCE)? else {
-            return Err("no configuration comes any more".into());
-        };
-        let Title { robot } = sample.decode_as()?;
-        let (revision, joints) = (sample.revision, sample.joints.len());
-        eprintln!("{robot}, revision {revision}: {joints} joints, {} bytes", sample.bytes().len());
-        wrong += u32::from(*sample != config(revision) || robot != sample.robot);
-        applied += 1;
-        last = sample.into_value();
+    let mut configs = Subscriber::<Msgpack<Config>>::new(&channel)?;
+    let (mut applied, mut wrong, mut current) = (0, 0, Config::default());
+    while current.farewell.is_none() {
+        // Asked before looking: what it has published before it ended is there.
+        let is_configured = configs.publishers() > 0;
+        // The newest, also if it was published before this program began. It is decoded each time: in
+        // a loop that is too fast for that, start with `Start::Latest` and take `try_recv`.
+        if let Some(newest) = configs.latest()?
+            && newest.revision != current.revision
+        {
+            let Title { robot } = newest.decode_as()?;
+            let (revision, joints, bytes) =
+                (newest.revision, newest.joints.len(), newest.bytes().len());
+            eprintln!("{robot}, revision {revision}: {joints} joints, {bytes} bytes");
+            wrong += u32::from(*newest != config(revision) || robot != newest.robot);
+            applied += 1;
+            current = newest.into_value();
+        } else if !is_configured {
+            drop(configs);
+            tidy_up::<Msgpack<Config>>(root, &channel);
+            return Err("nobody configures this robot any more".into());
+        }
+        thread::sleep(ROUND); // where it would work
     }
     writeln!(std::io::stdout(), "configs={CONFIGS} applied={applied} wrong={wrong}")?;
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,10 +5,11 @@
 //! cargo run --example schema_tour
 //! ```
 
+#[allow(dead_code)] // only `folder`
+mod two_processes;
+
 use std::error::Error;
-use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 
 use shm_comm::{
     AttachError, Channel, Publisher, Schema, ShmMessage, ShmOption, ShmString, ShmVec, Subscriber,
@@ -106,14 +107,7 @@ mod after {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A folder of our own, so that the channels are nobody else's.
-    let root = std::env::var_os("SHM_COMM_ROOT").unwrap_or("/dev/shm".into());
-    let private = Permissions::from_mode(0o700);
-    let root = tempfile::Builder::new()
-        .prefix("shm-comm-tour-")
-        .permissions(private)
-        .tempdir_in(&root)
-        .map_err(|error| format!("no folder for the channels in {}: {error}", root.display()))?;
+    let root = two_processes::folder("shm-comm-tour-")?;
     let channel = |name| Channel::new(name).root(root.path());
     let mut out = std::io::stdout().lock();
 

@@ -115,6 +115,11 @@ impl Process {
             writeln!(stdin, "{sent}")
                 .map_err(|error| format!("the subscriber is gone: {error}"))?;
         }
+        self.wait()
+    }
+
+    /// Waits until it has come to an end by itself.
+    pub fn wait(&mut self) -> Result<ExitStatus, Box<dyn Error>> {
         let deadline = Instant::now() + 2 * PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.0.try_wait()? {
@@ -260,7 +265,7 @@ pub fn receive<T: Payload + ?Sized>(
 }
 
 /// Removes the folder of a publisher that was killed: nobody else is left to do it.
-fn tidy_up<T: Payload + ?Sized>(root: &Path, channel: &Channel) {
+pub fn tidy_up<T: Payload + ?Sized>(root: &Path, channel: &Channel) {
     let deadline = Instant::now() + PATIENCE;
     while std::fs::remove_dir(root).is_err() && Instant::now() < deadline {
         // While the dead one was not quite dead, its channel was not ours to remove. Who comes next

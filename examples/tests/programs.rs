@@ -374,13 +374,33 @@ fn scans_of_any_length_are_watched_in_any_order_of_start() {
 }
 
 #[test]
-fn every_configuration_is_applied() {
+fn the_last_configuration_is_applied_and_none_is_wrong() {
     let root = root();
-    let (status, lines, errors) = Running::start("dynamic_config", &root, &[]).finish();
+    let folder = root.path().join("not/there");
+    let (status, lines, errors) = Running::start("dynamic_config", &folder, &[]).finish();
     assert_eq!(status, Some(0), "{errors}");
-    assert_eq!(lines, ["configs=5 applied=5 wrong=0"]);
-    assert!(errors.contains("left arm, revision 3: 3 joints, "), "{errors}");
-    assert_empty(&root);
+    let [line] = &lines[..] else { panic!("one line expected: {lines:?}") };
+    let [configs, applied, wrong] = numbers(line, ["configs", "applied", "wrong"]);
+    assert!((configs, wrong) == (5, 0) && (1..=5).contains(&applied), "{line}");
+    assert!(errors.contains("left arm, revision 5: 5 joints, "), "{errors}");
+    std::fs::remove_dir(folder).expect("nothing is left in it");
+}
+
+#[test]
+fn a_configuration_that_is_interrupted_or_killed_leaves_nothing() {
+    for (signal, status, last_line) in [
+        (Signal::INT, Some(130), "interrupted"),
+        (Signal::KILL, None, "error: nobody configures this robot any more"),
+    ] {
+        let root = root();
+        let mut program = Running::start("dynamic_config", &root, &[]);
+        program.errors.recv_timeout(DEADLINE).unwrap();
+        program.signal(signal);
+        assert_eq!(program.wait().code(), status);
+        // Its stderr ends when the robot's process, which has it too, does.
+        assert_eq!(program.errors.iter().last().as_deref(), Some(last_line));
+        assert_empty(&root);
+    }
 }
 
 #[test]
