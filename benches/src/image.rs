@@ -16,61 +16,61 @@ pub const BYTES: usize = WORDS * size_of::<u64>();
 /// Touched images take milliseconds: so much fewer of them are exchanged.
 const SLOWER: u64 = 100;
 
-/// The library, with an image that is lent and sent, but of which only the number is written and read.
-pub struct Untouched;
-/// The library, with every word of the image written and read.
-pub struct Touched;
-/// One buffer for each direction.
-pub struct OneBuffer;
-/// Sixteen buffers for each direction, one after the other.
-pub struct SixteenBuffers;
+/// The library, with every word of the image written and read; or with an image that is lent and sent, of
+/// which only the number is.
+pub struct Image<const TOUCHED: bool>;
+/// So many buffers for each direction, one after the other.
+pub struct RawImage<const BUFFERS: u64>;
 
-const IMAGE: &[Mode] = &[Mode { name: "in place", payloads: &[BYTES], streams: false }];
-
-impl Transport for Untouched {
-    const NAME: &'static str = "image untouched";
-    const MODES: &'static [Mode] = IMAGE;
-    const IS_TOUCHED: bool = false;
+impl<const TOUCHED: bool> Transport for Image<TOUCHED> {
+    const NAME: &'static str = if TOUCHED { "image touched" } else { "image untouched" };
+    const MODES: &'static [Mode] = &[mode("in place")];
+    const IS_TOUCHED: bool = TOUCHED;
+    const SLOWER: u64 = if TOUCHED { SLOWER } else { 1 };
 
     type Sender<const N: usize> = Out;
     type Receiver<const N: usize> = In;
 
     fn sender<const N: usize>(folder: &Path, channel: &str) -> Result<Out> {
-        Out::open::<N>(folder, channel)
+        Ok(Out(Publisher::new(camera::<N>(folder, channel))?))
     }
 
     fn receiver<const N: usize>(folder: &Path, channel: &str, _: &str) -> Result<In> {
-        In::open::<N>(folder, channel)
+        let options = SubscriberOptions::new().wait(Wait::Spin).read(Read::Pinned);
+        Ok(In(Subscriber::with(camera::<N>(folder, channel), options)?))
     }
 }
 
-impl Transport for Touched {
-    const NAME: &'static str = "image touched";
-    const MODES: &'static [Mode] = IMAGE;
+impl<const BUFFERS: u64> Transport for RawImage<BUFFERS> {
+    const NAME: &'static str = "raw image";
+    const MODES: &'static [Mode] =
+        if BUFFERS == 1 { &[mode("1 buffer")] } else { &[mode("16 buffers")] };
     const SLOWER: u64 = SLOWER;
 
-    type Sender<const N: usize> = Out;
-    type Receiver<const N: usize> = In;
+    type Sender<const N: usize> = Buffers;
+    type Receiver<const N: usize> = Buffers;
 
-    fn sender<const N: usize>(folder: &Path, channel: &str) -> Result<Out> {
-        Out::open::<N>(folder, channel)
+    fn sender<const N: usize>(folder: &Path, channel: &str) -> Result<Buffers> {
+        const { assert!(BUFFERS == 1 || BUFFERS == 16, "the modes have these names") };
+        Buffers::open::<N>(folder, channel, BUFFERS)
     }
 
-    fn receiver<const N: usize>(folder: &Path, channel: &str, _: &str) -> Result<In> {
-        In::open::<N>(folder, channel)
+    fn receiver<const N: usize>(folder: &Path, channel: &str, _: &str) -> Result<Buffers> {
+        Buffers::open::<N>(folder, channel, BUFFERS)
     }
+}
+
+const fn mode(name: &'static str) -> Mode {
+    Mode { name, payloads: &[BYTES], streams: false }
+}
+
+/// As a camera's channel would be made: few slots, which stay warm.
+fn camera<const N: usize>(folder: &Path, channel: &str) -> Channel {
+    Channel::new(channel).root(folder).max_len(N).depth(1).max_subscribers(1)
 }
 
 /// A publisher of images.
 pub struct Out(Publisher<[u64]>);
-
-impl Out {
-    fn open<const N: usize>(folder: &Path, channel: &str) -> Result<Out> {
-        // As a camera's channel would be made: few slots, which stay warm.
-        let channel = Channel::new(channel).root(folder).max_len(N).depth(1).max_subscribers(1);
-        Ok(Out(Publisher::new(channel)?))
-    }
-}
 
 impl<const N: usize> Sender<N> for Out {
     #[inline(always)]
@@ -85,53 +85,11 @@ impl<const N: usize> Sender<N> for Out {
 /// A subscriber to images.
 pub struct In(Subscriber<[u64]>);
 
-impl In {
-    fn open<const N: usize>(folder: &Path, channel: &str) -> Result<In> {
-        let options = SubscriberOptions::new().wait(Wait::Spin).read(Read::Pinned);
-        let channel = Channel::new(channel).root(folder).max_len(N).depth(1).max_subscribers(1);
-        Ok(In(Subscriber::with(channel, options)?))
-    }
-}
-
 impl<const N: usize> Receiver<N> for In {
     #[inline(always)]
     fn receive<R>(&mut self, read: impl FnOnce(&[u64; N]) -> R) -> Result<R> {
         let sample = self.0.recv()?;
         Ok(read((&*sample).try_into()?))
-    }
-}
-
-impl Transport for OneBuffer {
-    const NAME: &'static str = "raw image";
-    const MODES: &'static [Mode] = &[Mode { name: "1 buffer", ..IMAGE[0] }];
-    const SLOWER: u64 = SLOWER;
-
-    type Sender<const N: usize> = Buffers;
-    type Receiver<const N: usize> = Buffers;
-
-    fn sender<const N: usize>(folder: &Path, channel: &str) -> Result<Buffers> {
-        Buffers::open::<N>(folder, channel, 1)
-    }
-
-    fn receiver<const N: usize>(folder: &Path, channel: &str, _: &str) -> Result<Buffers> {
-        Buffers::open::<N>(folder, channel, 1)
-    }
-}
-
-impl Transport for SixteenBuffers {
-    const NAME: &'static str = "raw image";
-    const MODES: &'static [Mode] = &[Mode { name: "16 buffers", ..IMAGE[0] }];
-    const SLOWER: u64 = SLOWER;
-
-    type Sender<const N: usize> = Buffers;
-    type Receiver<const N: usize> = Buffers;
-
-    fn sender<const N: usize>(folder: &Path, channel: &str) -> Result<Buffers> {
-        Buffers::open::<N>(folder, channel, 16)
-    }
-
-    fn receiver<const N: usize>(folder: &Path, channel: &str, _: &str) -> Result<Buffers> {
-        Buffers::open::<N>(folder, channel, 16)
     }
 }
 

@@ -95,10 +95,10 @@ pub fn all() -> Vec<Entry> {
         entry::<shm::ShmComm>(),
         entry::<encoded::IntoSlot>(),
         entry::<encoded::ByVec>(),
-        image::<image::Untouched>(),
-        image::<image::Touched>(),
-        image::<image::OneBuffer>(),
-        image::<image::SixteenBuffers>(),
+        image::<image::Image<false>>(),
+        image::<image::Image<true>>(),
+        image::<image::RawImage<1>>(),
+        image::<image::RawImage<16>>(),
     ]
 }
 
