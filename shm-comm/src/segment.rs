@@ -414,7 +414,7 @@ impl Wanted<'_> {
                 let option = header::OPTIONS.iter().position(|name| name == option);
                 let is_free = option.is_some_and(|option| found.chosen >> option & 1 == 0);
                 // An older reader would take the channel from the newer ones.
-                is_free && self.schema.extends(&found.schema).is_ok()
+                is_free && found.schema == *self.schema
             }
             _ => false,
         }
