@@ -16,15 +16,16 @@
 //! string    = "string<" capacity ">"
 //! vec       = "vec<" type ";" capacity ">"
 //! option    = "option<" type ">"
-//! struct    = name "{" field ("," field)* "}" size "/" align
+//! struct    = name "{" [field ("," field)*] "}" size "/" align
 //! field     = name "@" offset ":" type
 //! enum      = name ":" primitive "{" variant "=" value ("," variant "=" value)* "}"
 //! encoded   = codec "(" name ")"
 //! ```
 //!
-//! There are no spaces, numbers are decimal, offsets, sizes and alignments are bytes. `name` is the
-//! type's own name, without its module path, and with its generic arguments: `Stamped<Pose>`. Fields
-//! named `_pad…` do not appear. The size of a struct that ends in a slice is that of what comes before.
+//! There are no spaces but those in names, numbers are decimal, offsets, sizes and alignments are bytes.
+//! `name` is the type's own name, without its module path, and with its generic arguments:
+//! `Stamped<Pose>`. Fields named `_pad…` do not appear. The size of a struct that ends in a slice is that of
+//! what comes before.
 
 mod diff;
 mod evolution;
