@@ -33,7 +33,7 @@ mod layout;
 mod record;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;

@@ -19,12 +19,14 @@
 //! finds a segment of another schema or geometry, and gets that byte exclusively, knows that no
 //! publisher is attached: it marks the segment as retired, sets it aside and makes a new one.
 //! Subscribers see the mark, read what is left and open the name again. A subscriber may do the same
-//! for an option which it sets and nobody has chosen.
+//! for an option which it sets and nobody has chosen, or if its messages are those of the channel with
+//! more fields at their end.
 //!
 //! A publisher may be gone before the subscribers of the segment that it has retired have seen the
 //! mark. So that they find what it has published, a retired segment is not unlinked but renamed, and
 //! unlinked by the last who leaves it. While somebody listens there, whoever leaves the segment of the
-//! proper name last leaves it behind, and whoever finds it so enters it, though nobody is attached.
+//! proper name last leaves it behind, and whoever finds it so enters it, though nobody is attached; or
+//! is refused, if he cannot read it: others can. Only a publisher of other messages takes its place.
 //! There is one name to set a segment aside: if somebody listens to an older one still, the next is
 //! unlinked at once.
 //!
@@ -71,7 +73,8 @@ pub enum Role {
     /// A subscriber whose segment was retired. Takes what is there, and looks once: it is in the middle
     /// of a call.
     Follower {
-        /// It has waited for others long enough, and makes what is not there.
+        /// It has waited for others long enough, and makes what is not there, or replaces what others
+        /// of an older schema have made who were first.
         makes: bool,
     },
 }
@@ -277,7 +280,8 @@ impl Wanted<'_> {
         let lock = |file: &LockFile, byte, lock| {
             os::lock(file.file(), byte, lock).map_err(door.os("lock"))
         };
-        if lock(&file, liveness::LIFECYCLE, Lock::Exclusive)? && !self.may_enter_stale(&file) {
+        let nobody_is_there = lock(&file, liveness::LIFECYCLE, Lock::Exclusive)?;
+        if nobody_is_there && !self.was_left_behind(&file) {
             door.remove_stale(&file)?;
             return Ok(Entered::NotYet);
         }
@@ -314,6 +318,9 @@ impl Wanted<'_> {
                 self.mapped(member, &found.geometry)
             }
             Err(mismatch) if !self.may_replace(&mismatch, &found) => Err(mismatch),
+            // Others come for what is in it. A publisher that has other messages does not wait for them.
+            Err(mismatch) if nobody_is_there && self.role != Role::Publisher => Err(mismatch),
+            Err(_) if self.role == (Role::Follower { makes: false }) => Ok(Entered::NotYet),
             Err(mismatch) => {
                 if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
                     if is_current(&member.file)? {
@@ -338,11 +345,13 @@ impl Wanted<'_> {
         }
     }
 
-    /// Whether it was left behind for subscribers of the segment before this one.
-    fn may_enter_stale(&self, file: &LockFile) -> bool {
+    /// Whether a segment to which nobody is attached was left behind for subscribers of the one before
+    /// it, be it us or others.
+    fn was_left_behind(&self, file: &LockFile) -> bool {
         (self.is_follower() || self.door.is_awaited())
             && self.door.describe(file.file()).is_ok_and(|found| {
-                self.agree(&found).is_ok() && !is_retired(file.file(), &found.geometry)
+                holds(&found, &self.channel.name, self.pattern).is_ok()
+                    && !is_retired(file.file(), &found.geometry)
             })
     }
 
@@ -401,7 +410,7 @@ impl Wanted<'_> {
                 AttachError::SchemaMismatch { .. } | AttachError::GeometryMismatch { .. },
             ) => true,
             // Who waits for the older messages can read the newer ones, but not the other way round.
-            (Role::Subscriber, AttachError::SchemaMismatch { .. }) => {
+            (Role::Subscriber | Role::Follower { .. }, AttachError::SchemaMismatch { .. }) => {
                 // And an option that somebody has chosen stays as it is.
                 let asked = header::options_of(self.channel);
                 let mut options = asked.into_iter().zip(found.geometry.options()).enumerate();
@@ -547,6 +556,36 @@ mod tests {
         assert_eq!(files(), 1);
         drop(segment);
         assert_eq!(files(), 0);
+    }
+
+    #[test]
+    fn a_follower_replaces_what_one_of_an_older_schema_was_first_to_make() {
+        use crate::schema::testing::{f64, strukt};
+        let old = strukt("Pose", [("x", f64())]);
+        let new = strukt("Pose", [("x", f64()), ("y", f64())]);
+        let root = private_folder();
+        let channel = Channel::new("pose").root(root.path());
+        let attach =
+            |schema, role| Segment::attach(&channel, Pattern::PubSub, schema, role, &|_| {});
+        let first = attach(&old, Role::Follower { makes: true }).unwrap();
+        let hasty = attach(&new, Role::Follower { makes: false });
+        assert!(matches!(hasty, Err(AttachError::Busy { .. })), "{hasty:?}");
+        let second = attach(&new, Role::Follower { makes: true }).unwrap();
+        assert!(!first.member.door.is_named(first.file()).unwrap());
+        assert!(second.member.door.is_named(second.file()).unwrap());
+        // The older one can read that, and has no reason to replace it.
+        let third = attach(&old, Role::Follower { makes: true }).unwrap();
+        assert!(second.member.door.is_named(third.file()).unwrap());
+
+        // While there is a publisher it stays.
+        let root = private_folder();
+        let channel = Channel::new("pose").root(root.path());
+        let attach =
+            |schema, role| Segment::attach(&channel, Pattern::PubSub, schema, role, &|_| {});
+        let publisher = attach(&old, Role::Publisher).unwrap();
+        let refused = attach(&new, Role::Follower { makes: true });
+        assert!(matches!(refused, Err(AttachError::SchemaMismatch { .. })), "{refused:?}");
+        assert!(publisher.member.door.is_named(publisher.file()).unwrap());
     }
 
     #[test]

@@ -260,3 +260,30 @@ fn readers_of_different_age_do_not_take_the_channel_from_each_other() {
     assert!(old.try_recv().unwrap().is_none());
     assert!(new.try_recv().unwrap().is_none());
 }
+
+#[test]
+fn who_cannot_read_what_was_left_behind_leaves_it_to_those_who_can() {
+    let root = Root::new();
+    let mut new = Subscriber::<v2::Pose>::new(root.channel()).unwrap();
+    let mut old = Subscriber::<v1::Pose>::new(root.channel()).unwrap();
+    let mut publisher = Publisher::<v1::Pose>::new(root.channel()).unwrap();
+    publisher.send(&V1).unwrap();
+    drop(publisher);
+    for _ in 0..3 {
+        let error = new.try_recv().unwrap_err().to_string();
+        assert!(error.contains("heading: not in the channel"), "{error}");
+    }
+    // Nor does somebody take it away who comes only now, for its schema or for an option.
+    let error = Subscriber::<v2::Pose>::new(root.channel()).unwrap_err();
+    assert!(matches!(error, AttachError::SchemaMismatch { .. }), "{error}");
+    let error = Subscriber::<v1::Pose>::new(root.channel().depth(32)).unwrap_err();
+    assert!(matches!(error, AttachError::GeometryMismatch { .. }), "{error}");
+    assert_eq!(*old.recv_timeout(SOON).unwrap().unwrap(), V1);
+
+    let mut publisher = Publisher::<v2::Pose>::new(root.channel()).unwrap();
+    publisher.send(&V2).unwrap();
+    assert_eq!(*new.recv_timeout(SOON).unwrap().unwrap(), V2);
+    assert_eq!(*old.recv_timeout(SOON).unwrap().unwrap(), V1);
+    drop((publisher, new, old));
+    assert_eq!(std::fs::read_dir(root.0.path()).unwrap().count(), 0);
+}
