@@ -10,7 +10,8 @@
 //! aligned as what follows, and what they do not use is zero.
 //!
 //! What is not in use is zero in whatever the methods here make, so that no old text leaves a process
-//! with a new one. On receive nobody looks at it.
+//! with a new one. On receive nobody looks at it, and a copy of a received value copies it, whatever
+//! that is: where it may not travel on, make a new value of the text or the elements.
 //!
 //! [`Count`]: Word::Count
 
@@ -187,7 +188,8 @@ impl<const N: usize> ShmString<N> {
 
     #[inline]
     fn count(&self) -> usize {
-        u32::from_ne_bytes(self.count) as usize
+        // Another one only if somebody writes to a message that was published and checked.
+        (u32::from_ne_bytes(self.count) as usize).min(N)
     }
 
     fn set_count(&mut self, count: usize) {
@@ -481,8 +483,9 @@ impl<T: ShmMessage, const N: usize> ShmVec<T, N> {
     #[inline]
     fn count(&self) -> usize {
         // Every `Count` has room for four bytes.
-        bytemuck::bytes_of(&self.count).first_chunk().map_or(0, |count| u32::from_ne_bytes(*count))
-            as usize
+        let count = bytemuck::bytes_of(&self.count).first_chunk();
+        // Above `N` only if somebody writes to a message that was published and checked.
+        count.map_or(0, |count| u32::from_ne_bytes(*count) as usize).min(N)
     }
 
     #[inline]
@@ -894,6 +897,19 @@ mod tests {
         assert_eq!(bytes_of(&option), [0; 2]);
         option = ShmOption::from(Some(3));
         assert_eq!(bytes_of(&option), [1, 3]);
+    }
+
+    #[test]
+    fn a_count_that_changes_after_it_was_checked_is_not_believed() {
+        let mut text = ShmString::<4>::truncated("abcd");
+        let mut list = ShmVec::<u16, 3>::try_from(&[1, 2, 3][..]).unwrap();
+        text.count = [0xff; 4];
+        list.set_count(usize::MAX);
+        assert_eq!((text.as_str(), text.len()), ("abcd", 4));
+        assert_eq!(text.pop(), Some('d'));
+        assert_eq!(list, [1, 2, 3]);
+        assert_eq!(list.as_mut_slice().len(), 3);
+        assert_eq!((list.push(4), list.pop()), (Err(4), Some(3)));
     }
 
     #[test]

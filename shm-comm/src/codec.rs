@@ -17,6 +17,10 @@
 //! Bytes come from other processes. What these codecs make of them is bounded: memory and time by the
 //! number of bytes, the stack by [`MAX_DEPTH`], and what is not exactly one value is an error. The
 //! bounds are those of [`limit`], which codecs of your own can use, too.
+//!
+//! Not bounded is what a type itself does with what it is given. An enum with `#[serde(untagged)]` tries
+//! one variant after the other: one that contains itself in several variants takes time that doubles with
+//! every level, so up to 2 to the power of [`MAX_DEPTH`]. Tag such enums.
 
 #[cfg(feature = "bincode")]
 mod bincode;

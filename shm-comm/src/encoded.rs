@@ -25,6 +25,9 @@ use crate::schema::{Kind, Schema};
 /// the type consists of is not compared; what then does not fit is
 /// [`RecvError::Decode`](crate::RecvError::Decode).
 ///
+/// Values are decoded from the slot, which trusts all publishers not to write to a message that they have
+/// published. [`Read::Copied`](crate::Read::Copied) takes the bytes out first, and trusts nobody.
+///
 /// How large an encoded value may be is [`Channel::max_len`](crate::Channel::max_len) bytes; larger ones
 /// are [`EncodeError::TooLong`](crate::EncodeError::TooLong).
 ///
@@ -129,7 +132,9 @@ impl<T: DeserializeOwned + 'static, C: Codec> Sample<Encoded<T, C>> {
     /// example a struct of `&str`, or one that has only some of the fields.
     ///
     /// What it borrows lies in the slot, where the pin of this sample keeps it; with
-    /// [`Read::Copied`](crate::Read::Copied) in memory of this process.
+    /// [`Read::Copied`](crate::Read::Copied) in memory of this process. In the slot, this trusts all
+    /// publishers not to write to a message that they have published, not even by mistake: a `&str` was
+    /// looked at when it was decoded, and one that is no UTF-8 any more is undefined behaviour.
     ///
     /// # Errors
     ///

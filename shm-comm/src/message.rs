@@ -159,6 +159,14 @@ impl Invalid {
         Invalid { field: String::new(), found, expected: "whole message" }
     }
 
+    /// More elements than this process can copy.
+    #[doc(hidden)]
+    #[cold]
+    pub fn too_large(len: u64) -> Invalid {
+        let found = format!("{len} elements, more than this process has memory for");
+        Invalid { field: String::new(), found, expected: "whole message" }
+    }
+
     /// The same, seen from the struct that has the field.
     #[doc(hidden)]
     #[cold]

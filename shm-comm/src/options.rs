@@ -242,8 +242,9 @@ impl SubscriberOptions {
         self
     }
 
-    /// How many samples may be held at a time. 1 to 16, default 4, and 1 for messages above 64 KiB.
-    /// One more is [`RecvError::TooManySamples`](crate::RecvError::TooManySamples).
+    /// How many samples may be held at a time. 1 to 16, default 4, and 1 if the channel that it is opened
+    /// on is one of messages above 64 KiB. One more is
+    /// [`RecvError::TooManySamples`](crate::RecvError::TooManySamples).
     pub fn max_held(mut self, n: u8) -> SubscriberOptions {
         self.max_held = Some(n);
         self

@@ -3,7 +3,7 @@
 mod common;
 
 use shm_comm::{
-    AttachError, Channel, LoanError, Publisher, Read, Schema, ShmMessage, Subscriber,
+    AttachError, Channel, LoanError, Publisher, Read, RecvError, Schema, ShmMessage, Subscriber,
     SubscriberOptions,
 };
 
@@ -213,4 +213,19 @@ fn an_empty_message_arrives() {
     publisher.send(&Stop).unwrap();
     let stop = subscriber.try_recv().unwrap().unwrap();
     assert_eq!((&*stop, stop.bytes()), (&Stop, &[][..]));
+}
+
+#[test]
+fn a_subscriber_may_hold_as_many_when_messages_become_larger() {
+    let root = Root::new();
+    let channel = Channel::new("unsized").root(root.0.path());
+    let options = SubscriberOptions::new().read(Read::Pinned);
+    let mut subscriber = Subscriber::<[u8]>::with(&channel, options).unwrap();
+    let mut publisher = Publisher::<[u8]>::new(root.channel(100_000)).unwrap();
+    for _ in 0..4 {
+        publisher.send(&[1; 100_000][..]).unwrap();
+    }
+    let held: Vec<_> = (0..4).map(|_| subscriber.try_recv().unwrap().unwrap()).collect();
+    assert!(held.iter().all(|sample| sample.len() == 100_000));
+    assert!(matches!(subscriber.try_recv(), Err(RecvError::TooManySamples { max_held: 4, .. })));
 }

@@ -141,7 +141,8 @@ enum Where<T: ?Sized> {
     Inline,
     /// A copy: so many elements.
     Boxed { memory: Memory, len: usize },
-    /// Nowhere: somebody has written that it has so many elements.
+    /// Nowhere: somebody has written that it has so many elements, which cannot be, or for which there
+    /// is no memory.
     Nowhere { len: u64 },
 }
 
@@ -159,20 +160,15 @@ struct Memory {
 }
 
 impl Memory {
-    /// Aborts the process if there is none, as a `Box` does.
-    fn new(size: usize, align: usize) -> Memory {
-        // A message's size was checked when its channel was opened; the error is never made.
-        let layout = Layout::from_size_align(size, align).unwrap_or(Layout::new::<u8>());
-        if layout.size() == 0 {
-            let start = std::ptr::without_provenance_mut(layout.align());
-            return Memory { start: NonNull::new(start).unwrap_or(NonNull::dangling()), layout };
-        }
-        // SAFETY: Not of size 0.
-        let start = unsafe { alloc(layout) };
-        match NonNull::new(start) {
-            Some(start) => Memory { start, layout },
-            None => handle_alloc_error(layout),
-        }
+    /// `None`: there is none.
+    fn new(size: usize, align: usize) -> Option<Memory> {
+        let layout = Layout::from_size_align(size, align).ok()?;
+        let start = match layout.size() {
+            0 => std::ptr::without_provenance_mut(layout.align()),
+            // SAFETY: Not of size 0.
+            _ => unsafe { alloc(layout) },
+        };
+        NonNull::new(start).map(|start| Memory { start, layout })
     }
 }
 
@@ -187,6 +183,9 @@ impl Drop for Memory {
 
 impl<T: ShmMessage + ?Sized> Held<T> {
     /// Copies a message of `len` elements: `copy` is told where to, and how many bytes.
+    ///
+    /// How many elements a message has is what others say, so that it is no end of this process if it has
+    /// no memory for them. For a `T` of fixed size it is, as for a `Box`.
     #[inline(always)]
     fn copied(len: usize, copy: impl FnOnce(NonNull<u8>, usize)) -> Held<T> {
         let layout = T::LAYOUT;
@@ -197,14 +196,20 @@ impl<T: ShmMessage + ?Sized> Held<T> {
             copy(NonNull::from(&mut inline).cast(), layout.fixed);
             Where::Inline
         } else {
-            let memory = Memory::new(layout.size(len), layout.align);
-            copy(memory.start, layout.size(len));
-            Where::Boxed { memory, len }
+            let size = layout.size(len);
+            match Memory::new(size, layout.align) {
+                Some(memory) => {
+                    copy(memory.start, size);
+                    Where::Boxed { memory, len }
+                }
+                None if layout.is_unsized() => Where::Nowhere { len: len as u64 },
+                None => handle_alloc_error(Layout::new::<Inline>()),
+            }
         };
         Held { place, inline }
     }
 
-    /// Nothing: somebody has written that the message has so many elements.
+    /// Nothing: somebody has written that the message has so many elements, which cannot be.
     fn nowhere(len: u64) -> Held<T> {
         Held { place: Where::Nowhere { len }, inline: MaybeUninit::uninit() }
     }
@@ -241,7 +246,11 @@ impl<T: ShmMessage + ?Sized> Held<T> {
     #[inline(always)]
     fn check(&self, max_len: usize) -> Result<(), Invalid> {
         if let (true, Where::Nowhere { len }) = (T::LAYOUT.is_unsized(), &self.place) {
-            return Err(Invalid::too_long(*len, max_len));
+            let cannot_be = *len > max_len as u64;
+            return Err(match cannot_be {
+                true => Invalid::too_long(*len, max_len),
+                false => Invalid::too_large(*len),
+            });
         }
         if T::PLAIN { Ok(()) } else { T::check(self.bytes()) }
     }
@@ -382,9 +391,8 @@ pub struct Input<T: ?Sized> {
     known: u64,
     /// The source to look at first.
     turn: usize,
+    /// How many samples it may hold. Also of a channel that takes the place of the one it was opened on.
     max_held: u8,
-    /// What the user has said of that.
-    chosen_max_held: Option<u8>,
     copies: bool,
     /// A pin on the next message of the first source, made while waiting for it, and its cell.
     expected: Option<(usize, Pin)>,
@@ -456,7 +464,6 @@ impl<T: ShmMessage + ?Sized> Input<T> {
         Ok(Input {
             owner: seat.owner,
             max_held: seat.max_held,
-            chosen_max_held: options.max_held,
             seat,
             sources,
             known,
@@ -533,7 +540,7 @@ impl<T: ShmMessage + ?Sized> Input<T> {
         self.attempts += 1;
         let role = Role::Follower { makes: waited >= HEAD_START };
         let (channel, schema) = (&self.channel, &self.schema);
-        let moved = Self::sit(channel, role, schema, self.chosen_max_held, Reader::at_first);
+        let moved = Self::sit(channel, role, schema, Some(self.max_held), Reader::at_first);
         if let Err(AttachError::Busy { .. }) = moved
             && (waited < PATIENCE || self.attempts < ATTEMPTS)
         {
@@ -548,7 +555,6 @@ impl<T: ShmMessage + ?Sized> Input<T> {
         self.forget_expected();
         let old = std::mem::replace(&mut self.seat, seat);
         (self.sources, self.known, self.turn) = (sources, known, 0);
-        self.max_held = self.seat.max_held;
         self.has_moved = true;
         if self.is_retired() {
             // Replaced in the meantime, by somebody who has seen that we listen there, or not yet here.
@@ -832,4 +838,25 @@ impl<T: ?Sized> Drop for Input<T> {
 
 fn changed(error: AttachError) -> RecvError {
     RecvError::Attach(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_for_which_there_is_no_memory_are_an_error() {
+        for len in [isize::MAX as usize - 15, 1 << 60] {
+            let held = Held::<[u8]>::copied(len, |_, _| unreachable!());
+            let text = held.check(len).unwrap_err().to_string();
+            let expected = format!("{len} elements, more than this process has memory for");
+            assert!(text.contains(&expected), "{text}");
+            assert_eq!((held.bytes().len(), held.into_copy().bytes().len()), (0, 0));
+        }
+        let held = Held::<[u8]>::copied(100, |to, bytes| {
+            // SAFETY: There is room for so many.
+            unsafe { to.write_bytes(7, bytes) }
+        });
+        assert_eq!((held.check(100), &*held), (Ok(()), &[7; 100][..]));
+    }
 }
