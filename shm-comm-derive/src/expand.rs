@@ -238,7 +238,8 @@ fn end_of_the_one_before(fields: &[Field]) -> TokenStream {
     }
 }
 
-/// An attribute below the derive can give a field another type than the one that is seen here.
+/// An attribute below the derive can give a field another type than the one that is seen here. (If it adds
+/// a field, that is seen by the bytes.)
 fn same_types(message: &Message, fields: &[Field]) -> TokenStream {
     let ident = message.ident;
     let generics = with_bounds(message, fields);
@@ -254,15 +255,10 @@ fn same_types(message: &Message, fields: &[Field]) -> TokenStream {
             };
         }
     });
-    // Or add one: of types with a size, that is seen by the bytes.
-    let members = fields.iter().map(|field| &field.member);
-    let is_unsized = fields.last().is_some_and(|field| field.element().is_some());
-    let all = is_unsized.then(|| quote!(let _ = |#ident { #(#members: _),* }: &#this| ();));
     quote! {
         #[allow(clippy::multiple_bound_locations, clippy::extra_unused_type_parameters)]
         fn __shm_same_types #impl_generics () #where_clause {
             #(#same)*
-            #all
         }
     }
 }
@@ -364,6 +360,16 @@ fn checks_of_struct(
              put it above the derive"
         ),
     ));
+    if let Some((tail, element)) = fields.last().and_then(|tail| Some((tail, tail.element()?))) {
+        checks.push(Check::new(
+            ident,
+            is_laid_out_differently(fields, tail, element, table, this),
+            format!(
+                "`{name}` is not laid out as its fields and `repr` say; does an attribute change it? \
+                 put it above the derive"
+            ),
+        ));
+    }
     checks.push(destructor(
         message,
         quote!(::core::mem::needs_drop::<#this>() && !#table.has_field_to_drop()),
@@ -383,6 +389,35 @@ fn checks_of_struct(
         ));
     }
     checks
+}
+
+/// Whether an attribute below the derive has given a struct that ends in a slice another layout.
+fn is_laid_out_differently(
+    fields: &[Field],
+    tail: &Field,
+    element: &Type,
+    table: &TokenStream,
+    this: &TokenStream,
+) -> TokenStream {
+    let parts = fields.iter().map(|field| match field.element() {
+        None => field.ty.to_token_stream(),
+        Some(element) => quote!([#element; 1]),
+    });
+    let tail = &tail.member;
+    quote! {{
+        let room = ::shm_comm::__private::Room::<(#(#parts,)*)>::new();
+        let start = room.start();
+        let whole = ::core::ptr::slice_from_raw_parts(start.cast::<#element>(), 0)
+            as *const ::shm_comm::__private::AfterAByte<#this>;
+        // SAFETY: Addresses only: nothing is read, and no reference made. That they are in the room is
+        // checked by the compiler, which computes them.
+        let (align, tail) = unsafe {
+            let value = &raw const (*whole).1;
+            let (tail, value) = ((&raw const (*value).#tail).cast::<u8>(), value.cast::<u8>());
+            (value.offset_from(start), tail.offset_from(value))
+        };
+        !#table.is_laid_out(align, tail)
+    }}
 }
 
 /// An integer of the same alignment.

@@ -377,6 +377,15 @@ impl Struct {
         covered == self.size
     }
 
+    /// The slice at the end begins in byte `tail` of the whole, which has this alignment: as `repr(C)` says,
+    /// and the table.
+    pub const fn is_laid_out(&self, align: isize, tail: isize) -> bool {
+        match self.members {
+            [.., last] => self.align as isize == align && last.offset as isize == tail,
+            [] => false,
+        }
+    }
+
     const fn next_start(&self, i: usize) -> usize {
         if i + 1 < self.members.len() { self.members[i + 1].offset } else { self.size }
     }
@@ -483,6 +492,34 @@ pub trait NoFacts<T: ?Sized> {
 }
 
 impl<T: ?Sized> NoFacts<T> for Facts<T> {}
+
+/// Of a struct that ends in a slice, the compiler tells alignment and offsets only by addresses in a
+/// value. This is where there could be one, for any alignment that a message may have: `Parts` are its
+/// fields. Nothing is ever in it.
+#[repr(C, align(4096))]
+pub struct Room<Parts>(u8, std::mem::MaybeUninit<Parts>);
+
+impl<Parts> Room<Parts> {
+    /// Room for nothing yet.
+    pub const fn new() -> Room<Parts> {
+        Room(0, std::mem::MaybeUninit::uninit())
+    }
+
+    /// The first byte.
+    pub const fn start(&self) -> *const u8 {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+impl<Parts> Default for Room<Parts> {
+    fn default() -> Self {
+        Room::new()
+    }
+}
+
+/// How far from the first byte a value begins is its alignment.
+#[repr(C)]
+pub struct AfterAByte<T: ?Sized>(u8, pub T);
 
 /// Stands for an alignment, to get from the number to the type.
 pub struct Alignment<const N: usize>;
