@@ -225,7 +225,7 @@ fn check_variants(repr: Primitive, variants: &[Variant]) -> Result<(), Malformed
 const STRUCTURE: &str = "{}@:,;=()[]<>/. ";
 
 fn check_name(what: &str, name: &str, forbidden: &str) -> Result<(), Malformed> {
-    let is_bad = |c: char| c.is_control() || forbidden.contains(c);
+    let is_bad = |c: char| forbidden.contains(c) || !is_visible(c);
     if name.is_empty() {
         return Err(Malformed::new(format!("has a {what} without letters")));
     }
@@ -236,6 +236,14 @@ fn check_name(what: &str, name: &str, forbidden: &str) -> Result<(), Malformed> 
         Some(bad) => Err(Malformed::new(format!("has a {what} with {bad:?} in it"))),
         None => Ok(()),
     }
+}
+
+/// Whether a character shows itself, and does not change how others are shown: names come from other
+/// processes, and are printed.
+fn is_visible(c: char) -> bool {
+    // Behind a letter, because a mark by itself is escaped, too.
+    let is_escaped = || format!("a{c}").escape_debug().nth(1) == Some('\\');
+    c.is_ascii_graphic() || c == ' ' || !is_escaped()
 }
 
 fn check_unique<T: Ord + fmt::Debug>(
@@ -254,6 +262,20 @@ fn check_unique<T: Ord + fmt::Debug>(
 mod tests {
     use super::*;
     use crate::schema::testing::*;
+
+    #[test]
+    fn names_have_only_what_can_be_seen() {
+        for good in ["Pose", "Größe", "位置", "क्षेत्र", "Vec<&'static str>", "a\\b", "\"x\""]
+        {
+            assert_eq!(check_name("name", good, ""), Ok(()));
+        }
+        for bad in
+            ['\n', '\u{1b}', '\u{7f}', '\u{85}', '\u{202e}', '\u{200b}', '\u{feff}', '\u{2028}']
+        {
+            let error = check_name("name", &format!("Po{bad}se"), "").unwrap_err().to_string();
+            assert!(error.contains(&format!("{bad:?}")), "{error}");
+        }
+    }
 
     #[track_caller]
     fn refuse(schema: Schema, text: &str) {
