@@ -9,7 +9,7 @@
 mod two_processes;
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 
 use shm_comm::{
     AttachError, Channel, Publisher, Schema, ShmMessage, ShmOption, ShmString, ShmVec, Subscriber,
@@ -107,9 +107,21 @@ mod after {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    match tour(std::io::stdout().lock()) {
+        // Whoever reads it, `head` perhaps, has seen enough.
+        Err(error) if is_broken_pipe(&*error) => Ok(()),
+        result => result,
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn tour(mut out: impl Write) -> Result<(), Box<dyn Error>> {
     let root = two_processes::folder("shm-comm-tour-")?;
     let channel = |name| Channel::new(name).root(root.path());
-    let mut out = std::io::stdout().lock();
 
     writeln!(out, "== Layouts\n")?;
     for schema in [

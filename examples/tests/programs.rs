@@ -422,3 +422,29 @@ fn a_tour_of_schemas_shows_tables_a_mismatch_and_an_old_reader() {
     }
     assert_empty(&root);
 }
+
+#[test]
+fn a_tour_of_schemas_that_nobody_reads_to_its_end_is_no_error() {
+    let root = root();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut tour = Command::new(example("schema_tour"));
+    let output = tour.env("SHM_COMM_ROOT", root.path()).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+    assert_empty(&root);
+}
+
+#[test]
+fn arguments_that_are_not_understood_are_refused_with_those_that_are() {
+    let root = root();
+    let cases: [(&str, &[&str], &str); 3] = [
+        ("laser_scan", &[], "usage: laser_scan publish|watch"),
+        ("laser_scan", &["subscribe"], "usage: laser_scan publish|watch"),
+        ("dynamic_config", &["--help"], "usage: dynamic_config"),
+    ];
+    for (name, arguments, expected) in cases {
+        let (status, _, errors) = Running::start(name, &root, arguments).finish();
+        assert_eq!((status, &*errors), (Some(2), expected), "{name} {arguments:?}");
+    }
+    assert_empty(&root);
+}

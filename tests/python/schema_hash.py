@@ -23,8 +23,9 @@ def schema_of(data):
     """Of a segment what lies behind the channel's name; anything else is a schema already."""
     if data[:8] != b"shm-comm":
         return data
-    (header_size,) = struct.unpack_from("<I", data, 20)
-    name_len, schema_len = struct.unpack_from("<II", data, 40)
+    # The header is in this machine's byte order, the schema is not.
+    (header_size,) = struct.unpack_from("=I", data, 20)
+    name_len, schema_len = struct.unpack_from("=II", data, 40)
     return data[header_size + name_len:][:schema_len]
 
 
