@@ -104,7 +104,11 @@ fn check_enum(message: &Message, variants: &[Variant], errors: &mut Errors) -> O
         }
     }
     if variants.is_empty() {
-        errors.at(ident, format!("`{ident}` has no variant, so no message could ever be one"));
+        let text = format!(
+            "`{ident}` has no variant, so no message could ever be one: write `Idle = 0,` in it, or \
+             whatever it is to be, and `#[repr(u8)]` above it"
+        );
+        errors.at(ident, text);
         return None;
     }
 

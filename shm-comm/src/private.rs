@@ -440,19 +440,30 @@ pub const fn pod_differs<Field, Shown: ShmMessage>() -> bool {
         || align_of::<Field>() != align_of::<Shown>()
 }
 
-/// Why not, and by how much.
+/// Why not, by how much, and what would do.
 pub const fn explain_pod<Field, Shown: ShmMessage>(field: &str, shown: &str) -> Text {
     let text = Text::new().str("field `").str(field);
-    if !Shown::PLAIN {
+    let text = if Shown::PLAIN {
+        let text = text.str("` is ").num(size_of::<Field>()).str(" bytes at an alignment of ");
+        let text = text.num(align_of::<Field>()).str(", but `").str(shown).str("` ");
+        text.num(size_of::<Shown>()).str(" at ").num(align_of::<Shown>())
+    } else {
         let text = text.str("` cannot be shown as `").str(shown);
-        return text.str("`, of which not every bit pattern is a value: ").str(
-            // Of a single type the obstacle is its name and why.
-            Shown::LAYOUT.plain_obstacle,
-        );
-    }
-    let text = text.str("` is ").num(size_of::<Field>()).str(" bytes at an alignment of ");
-    let text = text.num(align_of::<Field>()).str(", but `").str(shown).str("` ");
-    text.num(size_of::<Shown>()).str(" at ").num(align_of::<Shown>())
+        // Of a single type the obstacle is its name and why.
+        let why = Shown::LAYOUT.plain_obstacle;
+        text.str("`, of which not every bit pattern is a value: ").str(why)
+    };
+    let number = match align_of::<Field>() {
+        1 => "u8",
+        2 => "u16",
+        4 => "f32",
+        8 => "f64",
+        16 => "u128",
+        // No primitive is aligned like that.
+        _ => return text,
+    };
+    let text = text.str("; write `[").str(number).str("; ");
+    text.num(size_of::<Field>() / align_of::<Field>()).str("]`, or what else has its layout")
 }
 
 /// Asks that a field of a generic message be one.
