@@ -174,6 +174,11 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Where it writes to.
+    pub(crate) fn room(&self) -> *const [u8] {
+        self.bytes
+    }
+
     /// Appends `bytes`, all or nothing.
     #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) {

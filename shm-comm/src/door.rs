@@ -24,19 +24,23 @@ use crate::schema::fnv1a;
 pub struct Door {
     folder: Descriptor,
     name: CString,
-    /// The name of a segment that is retired, as long as somebody listens there.
-    aside: CString,
+    /// In the names of segments that are retired, as long as somebody listens there.
+    hash: u64,
     path: PathBuf,
     access: Access,
 }
+
+/// So many segments of a channel can be set aside at a time.
+const MAX_ASIDE: u32 = 8;
 
 /// What there is of a segment that was set aside.
 enum Aside {
     /// Somebody listens there.
     Awaited,
-    /// Somebody is still attached, or is removing it.
+    /// Somebody else is about to take its name away.
     InUse,
-    /// Nothing, or nobody; then with its lifecycle byte held.
+    /// Nothing, or nobody who listens; then with its publishers' byte held, which nobody has a use for any
+    /// more but those who take its name away.
     Free(Option<Descriptor>),
 }
 
@@ -54,10 +58,9 @@ impl Door {
                 source: error.into(),
             })
         };
-        // No channel's: their names do not begin with a dot.
-        let aside = c_string(format!(".{:016x}.retired", fnv1a(file_name.as_bytes())))?;
+        let hash = fnv1a(file_name.as_bytes());
         let name = c_string(file_name)?;
-        Ok(Door { folder, name, aside, path, access: channel.access })
+        Ok(Door { folder, name, hash, path, access: channel.access })
     }
 
     /// The same for somebody who makes nothing. `None`: there is no such folder.
@@ -185,7 +188,10 @@ impl Door {
 
     /// Removes a segment to which nobody is attached or will come, and says whether there was one.
     pub fn remove_if_stale(&self) -> Result<bool, AttachError> {
-        let Some(file) = self.open()? else { return Ok(false) };
+        let Some(file) = self.open()? else {
+            // Whoever was about to make one may be dead, as those who have waited for it.
+            return Ok(self.look_aside().removed);
+        };
         self.trust(file.file())?;
         let lock = os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive);
         let is_stale = lock.map_err(self.os("lock"))? && !self.is_awaited();
@@ -252,55 +258,93 @@ impl Door {
     /// Takes the name away from a segment that is retired. The caller has excluded everybody else who
     /// would.
     pub fn set_aside(&self, file: &File) -> io::Result<()> {
-        let awaits = liveness::anyone_listens(file)?;
-        match self.aside() {
-            // Held until the name is another's: nobody unlinks what takes the place of this one.
-            Aside::Free(_held) if awaits && self.may_change(file, &self.name)? => {
-                os::rename(self.folder.file(), &self.name, &self.aside)?;
-                events::removed(&self.path);
-            }
-            _ => {
-                self.unlink(file)?;
+        if liveness::anyone_listens(file)? {
+            for aside in self.asides() {
+                // Held until the name is another's: nobody unlinks what takes the place of this one.
+                if let Aside::Free(_held) = self.aside(&aside)
+                    && self.may_change(file, &self.name)?
+                {
+                    os::rename(self.folder.file(), &self.name, &aside)?;
+                    events::removed(&self.path);
+                    return Ok(());
+                }
             }
         }
-        Ok(())
+        self.unlink(file).map(drop)
     }
 
     /// Whether there are subscribers of a segment before the current one, who will come.
     pub fn is_awaited(&self) -> bool {
-        match self.aside() {
-            Aside::Awaited => true,
-            Aside::Free(Some(file)) => {
-                let _ = self.unlink_aside(file.file());
-                false
-            }
-            Aside::InUse | Aside::Free(None) => false,
-        }
+        self.look_aside().awaited
     }
 
-    fn aside(&self) -> Aside {
+    /// Looks for segments that were set aside, and removes those that nobody listens to any more.
+    fn look_aside(&self) -> LookAside {
+        let mut found = LookAside::default();
+        for name in self.asides() {
+            match self.aside(&name) {
+                Aside::Awaited => found.awaited = true,
+                Aside::Free(Some(_held)) => {
+                    found.removed |= os::unlink(self.folder.file(), &name).is_ok();
+                }
+                Aside::InUse | Aside::Free(None) => {}
+            }
+        }
+        found
+    }
+
+    /// What was set aside and is still there.
+    pub fn former(&self) -> impl Iterator<Item = Descriptor> {
+        let folder = self.folder.file();
+        let there = self.asides().filter(|name| os::is_there(folder, name));
+        there.filter_map(|name| Descriptor::open(|| os::open_file(folder, &name)).ok())
+    }
+
+    /// The names for what is set aside. No channel's: theirs do not begin with a dot.
+    fn asides(&self) -> impl Iterator<Item = CString> {
+        let hash = self.hash;
+        (0..MAX_ASIDE).filter_map(move |n| CString::new(format!(".{hash:016x}.{n}.retired")).ok())
+    }
+
+    fn aside(&self, name: &CStr) -> Aside {
         // Mostly there is none, and it takes no descriptor to see that.
-        if os::look_at(self.folder.file(), &self.aside).is_none() {
+        if !os::is_there(self.folder.file(), name) {
             return Aside::Free(None);
         }
-        match Descriptor::open(|| os::open_file(self.folder.file(), &self.aside)) {
+        match Descriptor::open(|| os::open_file(self.folder.file(), name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Aside::Free(None),
             // What cannot be told is no reason to remove anything.
             Err(_) => Aside::Awaited,
             Ok(file) if liveness::anyone_listens(file.file()).unwrap_or(true) => Aside::Awaited,
-            Ok(file) => match os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive) {
-                Ok(true) => Aside::Free(Some(file)),
+            Ok(file) => match os::lock(file.file(), liveness::PUBLISHERS, Lock::Exclusive) {
+                Ok(true) if self.may_change(file.file(), name).unwrap_or(false) => {
+                    Aside::Free(Some(file))
+                }
                 _ => Aside::InUse,
             },
         }
     }
 
-    /// Removes a segment that was set aside, if it is this one. The caller has its lifecycle byte
-    /// exclusively.
+    /// Removes a segment that was set aside, if it is this one, and nobody else is doing so. The caller is
+    /// the last member of it.
     pub fn unlink_aside(&self, file: &File) -> io::Result<()> {
-        if file.metadata()?.is_file() && self.may_change(file, &self.aside)? {
-            os::unlink(self.folder.file(), &self.aside)?;
+        if !file.metadata()?.is_file() || !os::lock(file, liveness::PUBLISHERS, Lock::Exclusive)? {
+            return Ok(());
+        }
+        for name in self.asides() {
+            if self.may_change(file, &name)? {
+                os::unlink(self.folder.file(), &name)?;
+            }
         }
         Ok(())
     }
+}
+
+/// What a look for segments that were set aside has found.
+#[derive(Default)]
+struct LookAside {
+    /// Somebody listens to one.
+    awaited: bool,
+    /// Nobody did to one, which is gone now.
+    removed: bool,
 }

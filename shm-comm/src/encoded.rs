@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Codec};
-use crate::error::{DecodeError, SendError};
+use crate::error::{DecodeError, EncodeError, SendError};
 use crate::payload::{Payload, sealed};
 use crate::pubsub::{Publisher, Sample};
 use crate::schema::{Kind, Schema};
@@ -118,7 +118,12 @@ impl<T: Serialize + DeserializeOwned + 'static, C: Codec> Publisher<Encoded<T, C
     /// [`SendError`]; nothing is published then. If there is not enough room it says how many bytes it
     /// would have taken.
     pub fn send(&mut self, value: &T) -> Result<(), SendError> {
-        self.encode(|sink| C::encode(value, sink))
+        self.encode(|sink| {
+            let room = sink.room();
+            C::encode(value, sink)?;
+            // A codec can put another sink in the place of this one, and what that counts is not here.
+            if std::ptr::eq(sink.room(), room) { Ok(()) } else { Err(not_written(C::NAME)) }
+        })
     }
 }
 
@@ -142,6 +147,12 @@ impl<T: DeserializeOwned + 'static, C: Codec> Sample<Encoded<T, C>> {
     pub fn decode_as<'s, U: Deserialize<'s>>(&'s self) -> Result<U, DecodeError> {
         C::decode(self.bytes())
     }
+}
+
+#[cold]
+fn not_written(codec: &'static str) -> EncodeError {
+    let reason = "the codec has written to another sink than the one that it was given".to_owned();
+    EncodeError::Codec { codec, reason }
 }
 
 /// A type's name without the modules in which it and its arguments are.

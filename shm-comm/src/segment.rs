@@ -26,9 +26,9 @@
 //! mark. So that they find what it has published, a retired segment is not unlinked but renamed, and
 //! unlinked by the last who leaves it. While somebody listens there, whoever leaves the segment of the
 //! proper name last leaves it behind, and whoever finds it so enters it, though nobody is attached; or
-//! is refused, if he cannot read it: others can. Only a publisher of other messages takes its place.
-//! There is one name to set a segment aside: if somebody listens to an older one still, the next is
-//! unlinked at once.
+//! is refused, if he cannot read it: others can. Only a publisher of other messages takes its place,
+//! while somebody has still to come. There are eight names for segments that are set aside: if somebody
+//! listens to each of those, the next one is unlinked at once.
 //!
 //! # Crash safety
 //!
@@ -38,7 +38,9 @@
 //! listens to any more is unlinked by whoever looks for it.
 //!
 //! Every unlink is by somebody who holds a byte exclusively without which nobody else unlinks that
-//! file (a retirer keeps the lifecycle byte, too), so that it never hits a newer file of that name.
+//! file (a retirer keeps the lifecycle byte, too), so that it never hits a newer file of that name. Of a
+//! segment that is set aside it is the publishers' byte, which nobody needs any more: members may stay
+//! there that do not listen, because they keep a sample.
 
 use std::fs::File;
 use std::io;
@@ -296,11 +298,12 @@ impl Wanted<'_> {
         }
         let found = door.describe(member.file.file())?;
         if is_retired(member.file.file(), &found.geometry) {
-            // Whoever has retired it died before he took the name away.
-            if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
-                door.set_aside(member.file.file()).map_err(door.os("set aside"))?;
+            if !lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
+                return Ok(Entered::NotYet);
             }
-            return Ok(Entered::NotYet);
+            // Whoever has retired it died before he took the name away.
+            door.set_aside(member.file.file()).map_err(door.os("set aside"))?;
+            return Ok(Entered::Retired(generations(member.file.file(), &found.geometry)));
         }
         let is_current =
             |file: &LockFile| Ok(!is_retired(file.file(), &found.geometry) && is_named(file)?);
@@ -319,7 +322,13 @@ impl Wanted<'_> {
             }
             Err(mismatch) if !self.may_replace(&mismatch, &found) => Err(mismatch),
             // Others come for what is in it. A publisher that has other messages does not wait for them.
-            Err(mismatch) if nobody_is_there && self.role != Role::Publisher => Err(mismatch),
+            Err(mismatch)
+                if self.role != Role::Publisher
+                    && (nobody_is_there || door.is_awaited())
+                    && has_messages(member.file.file(), &found.geometry) =>
+            {
+                Err(mismatch)
+            }
             Err(_) if self.role == (Role::Follower { makes: false }) => Ok(Entered::NotYet),
             Err(mismatch) => {
                 if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
@@ -363,7 +372,12 @@ impl Wanted<'_> {
         })?;
         let len = (name.len() + record.len()) as u64;
         let mut geometry = Geometry::plan(self.channel, self.schema, len, os::page_size())?;
-        geometry.first_generation = first_generation;
+        // If who has retired the one before is dead, this one is as good.
+        let former = door.former().filter_map(|file| {
+            let found = door.trust(file.file()).and_then(|_| door.describe(file.file()));
+            Some(generations(file.file(), &found.ok()?.geometry))
+        });
+        geometry.first_generation = former.fold(first_generation, u32::max);
         let needed = geometry.rings_offset;
         let no_room = |action, file| move |error| door.no_room(action, error, file, needed);
         if geometry.file_size > os::file_size_limit() {
@@ -404,29 +418,28 @@ impl Wanted<'_> {
 
     /// Whether a segment of which this is wrong may be replaced, if no publisher is attached.
     fn may_replace(&self, mismatch: &AttachError, found: &header::Description) -> bool {
-        match (self.role, mismatch) {
-            (
-                Role::Publisher,
-                AttachError::SchemaMismatch { .. } | AttachError::GeometryMismatch { .. },
-            ) => true,
+        let is_of_schema = matches!(mismatch, AttachError::SchemaMismatch { .. });
+        let is_of_geometry = matches!(mismatch, AttachError::GeometryMismatch { .. });
+        match self.role {
+            Role::Publisher => is_of_schema || is_of_geometry,
             // Who waits for the older messages can read the newer ones, but not the other way round.
-            (Role::Subscriber | Role::Follower { .. }, AttachError::SchemaMismatch { .. }) => {
-                // And an option that somebody has chosen stays as it is.
-                let asked = header::options_of(self.channel);
-                let mut options = asked.into_iter().zip(found.geometry.options()).enumerate();
-                let keeps = options.all(|(option, (asked, found_value))| {
-                    found.chosen >> option & 1 == 0 || asked == Some(found_value)
-                });
-                keeps && self.schema.extends(&found.schema).is_ok()
+            _ if is_of_schema => {
+                self.keeps_options(found) && self.schema.extends(&found.schema).is_ok()
             }
-            (Role::Subscriber, AttachError::GeometryMismatch { option, .. }) => {
-                let option = header::OPTIONS.iter().position(|name| name == option);
-                let is_free = option.is_some_and(|option| found.chosen >> option & 1 == 0);
-                // An older reader would take the channel from the newer ones.
-                is_free && found.schema == *self.schema
+            // An older reader would take the channel from the newer ones.
+            Role::Subscriber if is_of_geometry => {
+                self.keeps_options(found) && found.schema == *self.schema
             }
             _ => false,
         }
+    }
+
+    /// Whether every option that somebody has chosen is wanted as it is.
+    fn keeps_options(&self, found: &header::Description) -> bool {
+        let asked = header::options_of(self.channel);
+        let mut options = asked.into_iter().zip(found.geometry.options()).enumerate();
+        options
+            .all(|(option, (asked, value))| found.chosen >> option & 1 == 0 || asked == Some(value))
     }
 
     /// Whether messages of another schema will do. Whoever only reads may know less than all fields, if
@@ -483,6 +496,11 @@ pub fn holds(
     Err(AttachError::WrongSegment { channel: channel.to_owned(), found, pattern })
 }
 
+/// Whether anything was published, or may have been.
+fn has_messages(file: &File, geometry: &Geometry) -> bool {
+    read_word(file, geometry.control_offset + header::RINGS_OFFSET) != 0
+}
+
 /// The last generation of any publisher of this segment.
 fn generations(file: &File, geometry: &Geometry) -> u32 {
     let last = |ring| {
@@ -504,6 +522,7 @@ fn is_retired(file: &File, geometry: &Geometry) -> bool {
 mod tests {
     use super::*;
     use crate::ShmMessage;
+    use crate::liveness::Place;
 
     /// Of mode 0700, whatever the umask.
     fn private_folder() -> tempfile::TempDir {
@@ -556,6 +575,32 @@ mod tests {
         assert_eq!(files(), 1);
         drop(segment);
         assert_eq!(files(), 0);
+    }
+
+    #[test]
+    fn generations_go_on_whoever_finishes_what_a_dead_retirer_has_begun() {
+        for is_renamed in [false, true] {
+            let root = private_folder();
+            let channel = Channel::new("numbers").root(root.path());
+            let schema = u64::schema();
+            let attach =
+                |role| Segment::attach(&channel, Pattern::PubSub, &schema, role, &|_| {}).unwrap();
+            let old = attach(Role::Subscriber);
+            let (file, geometry) = (old.file(), old.geometry());
+            Place::Listening(0).take(file).unwrap();
+            // It had a publisher of generation 7, and was retired.
+            file.write_all_at(&7_u32.to_ne_bytes(), geometry.ring_offset(0) + 8).unwrap();
+            let retired = geometry.control_offset + header::RETIRED_OFFSET;
+            file.write_all_at(&header::RETIRED.to_ne_bytes(), retired).unwrap();
+            if is_renamed {
+                let door = &old.member.door;
+                let retirers = door.open().unwrap().unwrap();
+                door.set_aside(retirers.file()).unwrap();
+            }
+            let new = attach(Role::Follower { makes: true });
+            assert_eq!(new.geometry().first_generation, 7, "{is_renamed}");
+            assert!(!new.member.door.is_named(old.file()).unwrap());
+        }
     }
 
     #[test]

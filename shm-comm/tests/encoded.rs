@@ -150,3 +150,36 @@ fn codec_and_type_are_compared() {
     assert!(text.contains("msgpack"), "{text}");
     assert_eq!(Schema::of::<Bincode<Option<Plan>>>().canonical(), "bincode(Option<Plan>)");
 }
+
+/// A codec that writes elsewhere than it is told to.
+enum Elsewhere {}
+
+impl Codec for Elsewhere {
+    const NAME: &'static str = "elsewhere";
+
+    fn encode<T: Serialize + ?Sized>(
+        _: &T,
+        into: &mut codec::Sink<'_>,
+    ) -> Result<(), codec::EncodeError> {
+        let room: &'static mut [u8] = Box::leak(Box::new([0; 1000]));
+        *into = codec::Sink::new(room);
+        std::io::Write::write_all(into, &[7; 1000]).unwrap();
+        Ok(())
+    }
+
+    fn decode<'a, T: Deserialize<'a>>(_: &'a [u8]) -> Result<T, codec::DecodeError> {
+        Err(codec::DecodeError::TooDeep { max: 0 })
+    }
+}
+
+#[test]
+fn a_codec_that_writes_elsewhere_publishes_nothing() {
+    let root = Root::new();
+    let channel = root.channel().max_len(100);
+    let mut publisher = Publisher::<Encoded<u8, Elsewhere>>::new(&channel).unwrap();
+    let mut subscriber = Subscriber::<Encoded<u8, Elsewhere>>::new(&channel).unwrap();
+    let error = publisher.send(&1).unwrap_err();
+    assert!(error.to_string().contains("another sink"), "{error}");
+    assert!(subscriber.try_recv().unwrap().is_none());
+    assert_eq!(publisher.stats().sent, 0);
+}

@@ -200,6 +200,13 @@ pub fn is_named(file: &File, folder: &File, name: &CStr) -> io::Result<bool> {
     }
 }
 
+/// Whether anything stands under this name. Never follows a link.
+pub fn is_there(folder: &File, name: &CStr) -> bool {
+    let (folder, flags) = (folder.as_raw_fd(), libc::AT_SYMLINK_NOFOLLOW);
+    // SAFETY: The name is a C string.
+    unsafe { libc::faccessat(folder, name.as_ptr(), libc::F_OK, flags) == 0 }
+}
+
 /// What stands under this name. Never follows a link.
 pub fn look_at(folder: &File, name: &CStr) -> Option<std::fs::Metadata> {
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
