@@ -91,6 +91,12 @@ fn check_struct_repr(message: &Message, errors: &mut Errors) {
 
 fn check_enum(message: &Message, variants: &[Variant], errors: &mut Errors) -> Option<Integer> {
     let ident = message.ident;
+    if let Some(param) = message.generics.params.first() {
+        errors.at(
+            param,
+            format!("an enum of a message has no parameters: remove this one from `{ident}`"),
+        );
+    }
     for variant in variants {
         if !matches!(variant.fields, syn::Fields::Unit) {
             errors.at(
@@ -190,6 +196,12 @@ fn check_bytemuck(message: &Message, fields: &[Field], errors: &mut Errors) {
             bytemuck,
             "whether a generic type has padding depends on its arguments, so it cannot be \
              `bytemuck::Pod`: remove `bytemuck`, or make it `#[repr(transparent)]` around one field",
+        );
+    } else if is_generic && fields.len() != 1 {
+        // With only one, there is no padding whatever becomes of the `repr`.
+        errors.at(
+            bytemuck,
+            "a generic type that is `bytemuck::Pod` has one field: remove `bytemuck`, or the others",
         );
     }
 }

@@ -72,6 +72,11 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     let is_generic = is_generic(message.generics);
     let is_tuple = fields.iter().any(|field| matches!(field.member, Member::Unnamed(_)));
     let first_free_pad = first_free_pad(fields);
+    // Padding is as visible as the other fields: whoever may not name it may not write the struct.
+    let pad_visibility = fields.first().map_or_else(String::new, |field| match field.vis {
+        syn::Visibility::Inherited => String::new(),
+        vis => format!("{} ", vis.to_token_stream()),
+    });
     let tail = fields.last().filter(|field| field.element().is_some());
 
     let generics = with_bounds(message, fields);
@@ -112,7 +117,9 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     // With the trait's name: zerocopy's `KnownLayout` has a `LAYOUT`, too.
     let touch_layout = is_generic.then(|| {
         quote! {
-            const { assert!(<Self as ::shm_comm::__private::ShmMessage>::LAYOUT.align != 0) };
+            const {
+                ::core::assert!(<Self as ::shm_comm::__private::ShmMessage>::LAYOUT.align != 0)
+            };
         }
     });
 
@@ -122,9 +129,12 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
     let pointers = match tail.and_then(Field::element) {
         None => quote! {
             #[inline(always)]
-            fn at(start: *mut ::core::primitive::u8, _: ::core::primitive::usize) -> *mut Self {
+            fn at(
+                __shm_start: *mut ::core::primitive::u8,
+                _: ::core::primitive::usize,
+            ) -> *mut Self {
                 #touch_layout
-                ::shm_comm::__private::Facts::<Self>::at(start)
+                ::shm_comm::__private::Facts::<Self>::at(__shm_start)
             }
 
             #[inline(always)]
@@ -134,14 +144,18 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
         },
         Some(element) => quote! {
             #[inline(always)]
-            fn at(start: *mut ::core::primitive::u8, len: ::core::primitive::usize) -> *mut Self {
+            fn at(
+                __shm_start: *mut ::core::primitive::u8,
+                __shm_len: ::core::primitive::usize,
+            ) -> *mut Self {
                 #touch_layout
-                ::core::ptr::slice_from_raw_parts_mut(start.cast::<#element>(), len) as *mut Self
+                ::core::ptr::slice_from_raw_parts_mut(__shm_start.cast::<#element>(), __shm_len)
+                    as *mut Self
             }
 
             #[inline(always)]
-            fn len_of(value: *const Self) -> ::core::primitive::usize {
-                (value as *const [#element]).len()
+            fn len_of(__shm_value: *const Self) -> ::core::primitive::usize {
+                (__shm_value as *const [#element]).len()
             }
         },
     };
@@ -162,6 +176,7 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
                     is_tuple: #is_tuple,
                     is_generic: #is_generic,
                     first_free_pad: #first_free_pad,
+                    pad_visibility: #pad_visibility,
                 };
             }
             #same_types
@@ -191,11 +206,11 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
 
                 #[inline]
                 fn check(
-                    bytes: &[::core::primitive::u8],
+                    __shm_bytes: &[::core::primitive::u8],
                 ) -> ::core::result::Result<(), ::shm_comm::__private::Invalid> {
                     #touch_layout
                     if !<Self as ::shm_comm::__private::ShmMessage>::PLAIN {
-                        #(const { &#table.members[#all] }.check(bytes)?;)*
+                        #(const { &#table.members[#all] }.check(__shm_bytes)?;)*
                     }
                     ::core::result::Result::Ok(())
                 }
@@ -208,7 +223,7 @@ fn expand_struct(message: &Message, fields: &[Field]) -> TokenStream {
 
 /// What is put down of a field in the table.
 fn expand_member(fields: &[Field], i: usize) -> TokenStream {
-    let Field { member, name, ty, pod } = &fields[i];
+    let Field { member, name, ty, pod, .. } = &fields[i];
     let span = ty.span();
     let place = match fields[i].element() {
         None => quote_spanned!(span=> ::core::mem::offset_of!(Self, #member)),
@@ -246,8 +261,17 @@ fn same_types(message: &Message, fields: &[Field]) -> TokenStream {
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
     let this = quote!(#ident #ty_generics);
     // In an `Option` that was bound before, a reference is not coerced into one that fits.
-    let same = fields.iter().map(|Field { member, ty, .. }| {
-        quote_spanned! {ty.span()=>
+    let same = fields.iter().map(|field| {
+        let Field { member, ty, .. } = field;
+        // What is hidden from others are bytes, whatever is called `u8` here.
+        let ty = match ty {
+            Type::Array(array) if field.is_padding() => {
+                let len = &array.len;
+                quote_spanned!(ty.span()=> [::core::primitive::u8; #len])
+            }
+            _ => ty.to_token_stream(),
+        };
+        quote_spanned! {field.ty.span()=>
             let _ = |__shm_this: &#this| {
                 let #ident { #member: __shm_field, .. } = __shm_this;
                 let __shm_field = ::core::option::Option::Some(__shm_field);
@@ -405,18 +429,20 @@ fn is_laid_out_differently(
     });
     let tail = &tail.member;
     quote! {{
-        let room = ::shm_comm::__private::Room::<(#(#parts,)*)>::new();
-        let start = room.start();
-        let whole = ::core::ptr::slice_from_raw_parts(start.cast::<#element>(), 0)
+        let __shm_room = ::shm_comm::__private::Room::<(#(#parts,)*)>::new();
+        let __shm_start = __shm_room.start();
+        let __shm_whole = ::core::ptr::slice_from_raw_parts(__shm_start.cast::<#element>(), 0)
             as *const ::shm_comm::__private::AfterAByte<#this>;
         // SAFETY: Addresses only: nothing is read, and no reference made. That they are in the room is
         // checked by the compiler, which computes them.
-        let (align, tail) = unsafe {
-            let value = &raw const (*whole).1;
-            let (tail, value) = ((&raw const (*value).#tail).cast::<u8>(), value.cast::<u8>());
-            (value.offset_from(start), tail.offset_from(value))
+        let (__shm_align, __shm_tail) = unsafe {
+            let __shm_value = &raw const (*__shm_whole).1;
+            let __shm_tail = &raw const (*__shm_value).#tail;
+            let __shm_tail = __shm_tail.cast::<::core::primitive::u8>();
+            let __shm_value = __shm_value.cast::<::core::primitive::u8>();
+            (__shm_value.offset_from(__shm_start), __shm_tail.offset_from(__shm_value))
         };
-        !#table.is_laid_out(align, tail)
+        !#table.is_laid_out(__shm_align, __shm_tail)
     }}
 }
 
@@ -487,6 +513,11 @@ fn expand_enum(message: &Message, repr: Integer, variants: &[Variant]) -> TokenS
         #[allow(deprecated)]
         const _: () = {
             const __SHM_ZERO: ::core::primitive::bool = #(#ident::#idents as #integer == 0)||*;
+            // An attribute below the derive can put something else in its place.
+            const _: () = {
+                let _ = |__shm_value: &#ident| match __shm_value { #(#ident::#idents => (),)* };
+                ::core::assert!(::core::mem::size_of::<#ident>() == #size);
+            };
             #destructor
 
             // SAFETY: With this `repr` the enum is its integer, so that there is no padding and no
@@ -523,23 +554,25 @@ fn expand_enum(message: &Message, repr: Integer, variants: &[Variant]) -> TokenS
 
                 #[inline]
                 fn check(
-                    bytes: &[::core::primitive::u8],
+                    __shm_bytes: &[::core::primitive::u8],
                 ) -> ::core::result::Result<(), ::shm_comm::__private::Invalid> {
-                    let value = match <[::core::primitive::u8; #size] as
-                        ::core::convert::TryFrom<&[::core::primitive::u8]>>::try_from(bytes)
+                    let __shm_value = match <[::core::primitive::u8; #size] as
+                        ::core::convert::TryFrom<&[::core::primitive::u8]>>::try_from(__shm_bytes)
                     {
-                        ::core::result::Result::Ok(bytes) => #integer::from_ne_bytes(bytes),
+                        ::core::result::Result::Ok(__shm_bytes) => {
+                            #integer::from_ne_bytes(__shm_bytes)
+                        }
                         ::core::result::Result::Err(_) => {
                             return ::core::result::Result::Err(
-                                ::shm_comm::__private::cut_off(bytes),
+                                ::shm_comm::__private::cut_off(__shm_bytes),
                             );
                         }
                     };
-                    if #(value == #ident::#idents as #integer)||* {
+                    if #(__shm_value == #ident::#idents as #integer)||* {
                         ::core::result::Result::Ok(())
                     } else {
                         ::core::result::Result::Err(
-                            ::shm_comm::__private::Invalid::new(value, #quoted),
+                            ::shm_comm::__private::Invalid::new(__shm_value, #quoted),
                         )
                     }
                 }

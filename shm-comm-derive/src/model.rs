@@ -32,6 +32,8 @@ pub struct Field<'a> {
     pub member: Member,
     pub name: String,
     pub ty: &'a Type,
+    /// `pub`, or what else.
+    pub vis: &'a syn::Visibility,
     /// `#[shm(pod = …)]`.
     pub pod: Option<Pod>,
 }
@@ -109,7 +111,7 @@ fn parse_fields<'a>(fields: &'a syn::Fields, errors: &mut Errors) -> Vec<Field<'
             Member::Named(ident) => ident.unraw().to_string(),
             Member::Unnamed(index) => index.index.to_string(),
         };
-        Field { member, name, ty: &field.ty, pod: parse_pod(&field.attrs, errors) }
+        Field { member, name, ty: &field.ty, vis: &field.vis, pod: parse_pod(&field.attrs, errors) }
     };
     fields.members().zip(fields).map(parse_field).collect()
 }

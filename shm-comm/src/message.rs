@@ -122,8 +122,8 @@ impl Layout {
 macro_rules! __shm_sized {
     () => {
         #[inline(always)]
-        fn at(start: *mut ::core::primitive::u8, _: ::core::primitive::usize) -> *mut Self {
-            start.cast()
+        fn at(__shm_start: *mut ::core::primitive::u8, _: ::core::primitive::usize) -> *mut Self {
+            __shm_start.cast()
         }
 
         #[inline(always)]

@@ -36,6 +36,8 @@ pub struct Struct {
     pub is_generic: bool,
     /// `_pad…` with this number and above are not in use.
     pub first_free_pad: usize,
+    /// What stands before the name of a field: `pub `, or nothing.
+    pub pad_visibility: &'static str,
 }
 
 /// One field of a [`Struct`], and what is known of its type.
@@ -297,7 +299,13 @@ impl Struct {
         } else {
             let text = text.str(if self.is_tuple { "name the fields and " } else { "" });
             let number = self.number_of_pad_after(i);
-            let text = text.str("insert `_pad").num(number).str(": [u8; ").num(gap);
+            let text = text
+                .str("insert `")
+                .str(self.pad_visibility)
+                .str("_pad")
+                .num(number)
+                .str(": [u8; ")
+                .num(gap);
             text.str("],` after `").str(member.name).str("`")
         }
     }
@@ -577,6 +585,7 @@ mod tests {
         is_tuple: false,
         is_generic: false,
         first_free_pad: 1,
+        pad_visibility: "",
     };
 
     #[test]

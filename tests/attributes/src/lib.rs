@@ -43,3 +43,19 @@ pub fn add_field(_: TokenStream, item: TokenStream) -> TokenStream {
         }
     })
 }
+
+/// Puts a struct in the place of an enum, with constants called as two of its variants.
+#[proc_macro_attribute]
+pub fn into_struct(_: TokenStream, item: TokenStream) -> TokenStream {
+    let name = parse_macro_input!(item as syn::ItemEnum).ident;
+    quote::quote! {
+        struct #name(::std::num::NonZero<u8>);
+        impl #name {
+            #[allow(non_upper_case_globals)]
+            const A: u8 = 0;
+            #[allow(non_upper_case_globals)]
+            const B: u8 = 1;
+        }
+    }
+    .into()
+}
