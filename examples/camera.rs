@@ -48,6 +48,10 @@ fn main() -> ExitCode {
     {
         return report(subscribe(root.as_ref()));
     }
+    if arguments.iter().any(|argument| argument == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     match Options::parse(&arguments) {
         Ok(options) => report(run(&options)),
         Err(wrong) => {

@@ -5,7 +5,7 @@
 //! cargo run --example schema_tour
 //! ```
 
-#[allow(dead_code)] // only `folder`
+#[allow(dead_code)] // only `folder` and `stop_flag`
 mod two_processes;
 
 use std::error::Error;
@@ -120,6 +120,8 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn tour(mut out: impl Write) -> Result<(), Box<dyn Error>> {
+    // It ends by itself in a moment, and is not to leave its folder behind.
+    let _stop = two_processes::stop_flag()?;
     let root = two_processes::folder("shm-comm-tour-")?;
     let channel = |name| Channel::new(name).root(root.path());
 

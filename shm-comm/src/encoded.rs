@@ -67,6 +67,14 @@ pub struct Encoded<T, C> {
 pub type Msgpack<T> = Encoded<T, codec::Msgpack>;
 
 /// A `T` in the format of the crate [postcard](https://docs.rs/postcard): the fewest bytes.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let channel = shm_comm::Channel::new("speed").root(folder.path().join("root"));
+/// let mut publisher = shm_comm::Publisher::<shm_comm::Postcard<(String, f32)>>::new(&channel)?;
+/// publisher.send(&("left".to_owned(), 0.5))?;
+/// # Ok::<(), shm_comm::Error>(())
+/// ```
 #[cfg(feature = "postcard")]
 pub type Postcard<T> = Encoded<T, codec::Postcard>;
 
@@ -134,7 +142,8 @@ impl<T: DeserializeOwned + 'static, C: Codec> Sample<Encoded<T, C>> {
     }
 
     /// Decodes the message once more, as another type: usually one that borrows from the message, for
-    /// example a struct of `&str`, or one that has only some of the fields.
+    /// example a struct of `&str`, or, of a format that names its fields as
+    /// MessagePack does, one that has only some of them.
     ///
     /// What it borrows lies in the slot, where the pin of this sample keeps it; with
     /// [`Read::Copied`](crate::Read::Copied) in memory of this process. In the slot, this trusts all

@@ -388,7 +388,7 @@ impl std::fmt::Debug for Error {
 #[non_exhaustive]
 pub enum EncodeError {
     /// Encoded, it is longer than a slot. Send less at once, or use longer slots.
-    #[error("the value takes {needed} bytes, {max} are possible")]
+    #[error("the value takes {needed} bytes, {max} are possible (max_len)")]
     TooLong {
         /// Bytes that it would take.
         needed: usize,

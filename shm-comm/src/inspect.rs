@@ -27,8 +27,7 @@ use crate::segment::{self, Segment};
 
 /// What a look at a channel shows. Others go on meanwhile, and each number is of a moment of its own.
 ///
-/// Texts and numbers are as the participants wrote them: a name or a type may contain control
-/// characters.
+/// Texts and numbers are as the participants wrote them: a name may contain control characters.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChannelInfo {

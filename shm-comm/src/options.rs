@@ -180,8 +180,9 @@ pub enum Start {
 #[non_exhaustive]
 pub enum Read {
     /// `Pinned` if every bit pattern is a value of the type (numbers, arrays and structs of them), else
-    /// `Copied`: a `bool`, a `char` or an enum is checked, and what was checked must not change. Encoded
-    /// values are decoded from the slot: `Pinned`.
+    /// `Copied`: a `bool`, `char`, enum, `NonZero`, [`ShmString`](crate::ShmString),
+    /// [`ShmVec`](crate::ShmVec) or [`ShmOption`](crate::ShmOption) is checked, and what was checked must
+    /// not change. Encoded values are decoded from the slot: `Pinned`.
     #[default]
     Auto,
     /// In place. The slot is held until the sample is dropped.
@@ -219,7 +220,7 @@ pub struct SubscriberOptions {
 }
 
 impl SubscriberOptions {
-    /// The defaults: spin 50 µs, then sleep; start with the next message; read in place.
+    /// The defaults: spin 50 µs, then sleep; start with the next message; [`Read::Auto`].
     pub fn new() -> SubscriberOptions {
         SubscriberOptions::default()
     }

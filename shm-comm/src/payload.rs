@@ -11,7 +11,7 @@ use crate::schema::Schema;
     message = "`{Self}` cannot be carried by a channel",
     label = "neither a message nor an encoded value",
     note = "a struct of numbers, arrays and other messages is one: put `#[derive(ShmMessage)] #[repr(C)]` on it",
-    note = "anything that serde can express can be sent encoded: `Publisher<Msgpack<T>>`"
+    note = "anything that serde can express can be sent encoded: `Publisher<Msgpack<T>>`, where `T` has `#[derive(serde::Serialize, serde::Deserialize)]` and borrows nothing"
 )]
 pub trait Payload: sealed::Sealed {
     /// What a user sees: the message, or the value that was encoded.

@@ -18,7 +18,7 @@
 //! option    = "option<" type ">"
 //! struct    = name "{" [field ("," field)*] "}" size "/" align
 //! field     = name "@" offset ":" type
-//! enum      = name ":" primitive "{" variant "=" value ("," variant "=" value)* "}"
+//! enum      = name ":" primitive "{" label "=" number ("," label "=" number)* "}"
 //! encoded   = codec "(" name ")"
 //! ```
 //!
@@ -253,8 +253,8 @@ impl Schema {
 
     /// 64-bit FNV-1a of the [canonical text](Self::canonical).
     ///
-    /// Two types with the same hash have the same fields, names, types and offsets (attaching
-    /// compares the schemas as well, so that a collision of hashes decides nothing).
+    /// Two types with the same fields, names, types and offsets have the same hash. Attaching compares
+    /// the schemas themselves, so that a collision of hashes decides nothing.
     /// The constants are those of <http://www.isthe.com/chongo/tech/comp/fnv/>.
     pub fn hash(&self) -> u64 {
         fnv1a(self.canonical().as_bytes())

@@ -444,11 +444,24 @@ impl Wanted<'_> {
 
     /// Whether messages of another schema will do. Whoever only reads may know less than all fields, if
     /// the rest comes after them.
-    fn read(&self, others: &Schema) -> Result<(), SchemaDiff> {
-        match self.role {
-            Role::Publisher => Err(others.difference(self.schema)),
-            Role::Subscriber | Role::Follower { .. } => others.extends(self.schema),
+    fn read(&self, channel: &Schema) -> Result<(), SchemaDiff> {
+        let is_publisher = self.role == Role::Publisher;
+        let is_older = channel.extends(self.schema);
+        if !is_publisher && is_older.is_ok() {
+            return Ok(());
         }
+        let (mut difference, reason) = match is_older {
+            Ok(()) => (
+                channel.difference(self.schema),
+                "a subscriber may know fewer fields than the channel has, a publisher may not",
+            ),
+            Err(difference) if !is_publisher && self.schema.extends(channel).is_ok() => {
+                (difference, "a subscriber may not be newer than the publishers: start those first")
+            }
+            Err(difference) => return Err(difference),
+        };
+        difference.add_reason("", reason.to_owned());
+        Err(difference)
     }
 
     /// Whether a segment is the one that this handle wants.

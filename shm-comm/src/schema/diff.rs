@@ -42,7 +42,7 @@ impl SchemaDiff {
     }
 
     /// Is to be seen, however long the list is.
-    pub(super) fn add_reason(&mut self, path: &str, text: String) {
+    pub(crate) fn add_reason(&mut self, path: &str, text: String) {
         if self.differences.len() == MAX_LISTED {
             self.differences.pop();
             self.more += 1;

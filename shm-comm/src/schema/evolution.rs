@@ -42,6 +42,8 @@ impl Schema {
             diff.add_reason("", "a trailing slice ends evolution".to_owned());
         } else if starts_equal {
             add_reasons(self, older, appended, &mut diff);
+        } else if has_inserted(fields, older_fields) {
+            diff.add_reason("", "new fields go behind all others".to_owned());
         } else {
             add_grown("", self, older, &mut diff);
         }
@@ -66,6 +68,14 @@ fn add_reasons(newer: &Schema, older: &Schema, appended: &[Field], diff: &mut Sc
         );
         diff.add_reason(name, text);
     }
+}
+
+/// All fields are still there, in their order, with others between them.
+fn has_inserted(newer: &[Field], older: &[Field]) -> bool {
+    let mut rest = newer.iter();
+    let mut is_there =
+        |field: &Field| rest.any(|newer| newer.name == field.name && newer.schema == field.schema);
+    newer.len() > older.len() && older.iter().all(&mut is_there)
 }
 
 /// Names the nested messages that have only gained fields.
@@ -123,6 +133,17 @@ mod tests {
         let older = strukt("Twist", [("x", f64())]);
         let newer = strukt("Twist", [("x", f64()), ("y", f64())]);
         refuse(older, newer, &["y: not in the channel"]);
+    }
+
+    #[test]
+    fn a_field_between_others_is_in_the_wrong_place() {
+        let base = || [("x", f64()), ("y", f64())];
+        let [x, y] = base();
+        for fields in [[("pre", f64()), x.clone(), y.clone()], [x, ("mid", f64()), y]] {
+            let error = strukt("Twist", fields).extends(&strukt("Twist", base())).unwrap_err();
+            let text = error.to_string();
+            assert!(text.ends_with("\nthe message: new fields go behind all others"), "{text}");
+        }
     }
 
     #[test]
