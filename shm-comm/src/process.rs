@@ -197,11 +197,12 @@ thread_local! {
 
 extern "C" fn before_fork() {
     let depth = FORKING.get();
-    FORKING.set(depth + 1);
     if depth == 0 {
-        // Until after the fork, on either side of it.
+        // Until after the fork, on either side of it. Before this thread counts as forking: until then it
+        // waits for whoever has the lock.
         std::mem::forget(PROCESS.lock());
     }
+    FORKING.set(depth + 1);
 }
 
 /// The right that `before_fork` has taken, once the last handler is called.
@@ -416,6 +417,39 @@ mod tests {
         assert!(!file.is_intact());
         drop(file);
         assert_eq!(other.metadata().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn a_fork_waits_for_what_must_not_be_half_done() {
+        use std::sync::atomic::AtomicBool;
+        use std::sync::mpsc;
+        let folder = tempfile::tempdir().unwrap();
+        // From the first one on, forks are noticed.
+        let _file = Descriptor::open(|| File::open(folder.path())).unwrap();
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (begun, begins) = mpsc::channel();
+            let is_done = &is_done;
+            scope.spawn(move || {
+                without_fork(|| {
+                    begun.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(50));
+                    is_done.store(true, Ordering::Relaxed);
+                });
+            });
+            begins.recv().unwrap();
+            // SAFETY: The child ends at once.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: Ends the process and touches nothing.
+                unsafe { libc::_exit(0) };
+            }
+            assert!(is_done.load(Ordering::Relaxed), "in the middle of it");
+            let mut status = 1;
+            // SAFETY: `status` is there to be written.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        });
     }
 
     #[test]
