@@ -296,8 +296,7 @@ impl Door {
     /// What was set aside and is still there.
     pub fn former(&self) -> impl Iterator<Item = Descriptor> {
         let folder = self.folder.file();
-        let there = self.asides().filter(|name| os::is_there(folder, name));
-        there.filter_map(|name| Descriptor::open(|| os::open_file(folder, &name)).ok())
+        self.asides().filter_map(|name| Descriptor::open(|| os::open_file(folder, &name)).ok())
     }
 
     /// The names for what is set aside. No channel's: theirs do not begin with a dot.

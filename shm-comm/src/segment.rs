@@ -324,8 +324,8 @@ impl Wanted<'_> {
             // Others come for what is in it. A publisher that has other messages does not wait for them.
             Err(mismatch)
                 if self.role != Role::Publisher
-                    && (nobody_is_there || door.is_awaited())
-                    && has_messages(member.file.file(), &found.geometry) =>
+                    && has_messages(member.file.file(), &found.geometry)
+                    && (nobody_is_there || door.is_awaited()) =>
             {
                 Err(mismatch)
             }
