@@ -429,7 +429,7 @@ fn is_laid_out_differently(
     });
     let tail = &tail.member;
     quote! {{
-        let __shm_room = ::shm_comm::__private::Room::<(#(#parts,)*)>::new();
+        let __shm_room = ::shm_comm::__private::Room::<(#(#parts,)*)>::EMPTY;
         let __shm_start = __shm_room.start();
         let __shm_whole = ::core::ptr::slice_from_raw_parts(__shm_start.cast::<#element>(), 0)
             as *const ::shm_comm::__private::AfterAByte<#this>;

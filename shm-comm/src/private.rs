@@ -519,20 +519,12 @@ impl<T: ?Sized> NoFacts<T> for Facts<T> {}
 pub struct Room<Parts>(u8, std::mem::MaybeUninit<Parts>);
 
 impl<Parts> Room<Parts> {
-    /// Room for nothing yet.
-    pub const fn new() -> Room<Parts> {
-        Room(0, std::mem::MaybeUninit::uninit())
-    }
+    /// Nothing is in it.
+    pub const EMPTY: Room<Parts> = Room(0, std::mem::MaybeUninit::uninit());
 
     /// The first byte.
     pub const fn start(&self) -> *const u8 {
         std::ptr::from_ref(self).cast()
-    }
-}
-
-impl<Parts> Default for Room<Parts> {
-    fn default() -> Self {
-        Room::new()
     }
 }
 

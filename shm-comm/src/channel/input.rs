@@ -203,7 +203,10 @@ impl<T: ShmMessage + ?Sized> Held<T> {
                     Where::Boxed { memory, len }
                 }
                 None if layout.is_unsized() => Where::Nowhere { len: len as u64 },
-                None => handle_alloc_error(Layout::new::<Inline>()),
+                None => {
+                    let layout = Layout::from_size_align(size, layout.align);
+                    handle_alloc_error(layout.unwrap_or(Layout::new::<Inline>()))
+                }
             }
         };
         Held { place, inline }
