@@ -3,7 +3,7 @@
 //! [`transport`] is what a transport implements, [`raw`] and [`shm`] are two that do, [`image`] and
 //! [`encoded`] have others for single payloads; every other one is added there and in
 //! [`transport::all`]. [`patterns`] has the loops that are timed,
-//! [`peer`] the other process, [`probe`] the brackets, [`report`] what is printed.
+//! [`peer`] the other process, [`watched`] one that looks on, [`probe`] the brackets, [`report`] what is printed.
 
 pub mod args;
 pub mod encoded;
@@ -16,6 +16,7 @@ pub mod raw;
 pub mod report;
 pub mod shm;
 pub mod transport;
+pub mod watched;
 
 /// What ends a benchmark. It is printed, and the exit code is 1.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -28,6 +29,9 @@ use std::process::ExitCode;
 
 /// The whole of a benchmark's `main`: the arguments, the second process, the exit code.
 pub fn run(about: &str, measure: impl FnOnce(&Args, &mut Peer) -> Result<()>) -> ExitCode {
+    if let Some(code) = watched::is_echo() {
+        return code;
+    }
     let result = match peer::assignment() {
         Some(assignment) => peer::serve(assignment),
         None => {

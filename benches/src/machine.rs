@@ -22,10 +22,21 @@ pub fn cores() -> Result<Vec<usize>> {
 
 /// Keeps this thread, and those that it starts, on one core.
 pub fn pin_to(core: usize) -> Result<()> {
+    run_on(std::iter::once(core))
+}
+
+/// Lets this thread run wherever the machine lets it, also if the one that started it was kept on one core.
+pub fn unpin() -> Result<()> {
+    run_on(0..libc::CPU_SETSIZE as usize)
+}
+
+fn run_on(cores: impl Iterator<Item = usize>) -> Result<()> {
     // SAFETY: As in `cores`.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `core` came out of a set of this size.
-    unsafe { libc::CPU_SET(core, &mut set) };
+    for core in cores {
+        // SAFETY: Below the size of the set, or out of a set of this size.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
     // SAFETY: The set is as large as is said.
     if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } != 0 {
         return Err(std::io::Error::last_os_error().into());

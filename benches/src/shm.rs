@@ -6,6 +6,7 @@ use shm_comm::{Channel, Publisher, Read, Subscriber, SubscriberOptions, Wait};
 
 use crate::Result;
 use crate::transport::{Mode, Receiver, Sender, Transport};
+use crate::watched::Echo;
 
 /// Messages up to this many words are written from a value, as most users do; longer ones in place.
 const BY_VALUE: usize = 32;
@@ -19,6 +20,7 @@ impl Transport for ShmComm {
         Mode { name: "pinned", payloads: &[8, 24, 40, 64, 256, 4096, 65536], streams: true },
         Mode { name: "copied", payloads: &[8, 24, 40, 64, 256, 4096, 65536], streams: true },
         Mode { name: "sleeping", payloads: &[24], streams: false },
+        Mode { name: "watched", payloads: &[24], streams: false },
     ];
 
     type Sender<const N: usize> = Out<N>;
@@ -31,12 +33,17 @@ impl Transport for ShmComm {
     fn receiver<const N: usize>(folder: &Path, channel: &str, mode: &str) -> Result<In<N>> {
         let options = SubscriberOptions::new();
         let options = match mode {
-            "pinned" => options.wait(Wait::Spin).read(Read::Pinned),
+            "pinned" | "watched" => options.wait(Wait::Spin).read(Read::Pinned),
             "copied" => options.wait(Wait::Spin).read(Read::Copied),
             "sleeping" => options.wait(Wait::Sleep),
             other => return Err(format!("there is no mode {other:?}").into()),
         };
-        Ok(In(Subscriber::with(Channel::new(channel).root(folder), options)?))
+        let subscriber = Subscriber::with(Channel::new(channel).root(folder), options)?;
+        let echo = match mode {
+            "watched" => Some(Echo::start(folder, channel)?),
+            _ => None,
+        };
+        Ok(In { subscriber, _echo: echo })
     }
 }
 
@@ -60,17 +67,20 @@ impl<const N: usize> Sender<N> for Out<N> {
     }
 }
 
-/// A subscriber.
-pub struct In<const N: usize>(Subscriber<[u64; N]>);
+/// A subscriber, and perhaps somebody who looks on.
+pub struct In<const N: usize> {
+    subscriber: Subscriber<[u64; N]>,
+    _echo: Option<Echo>,
+}
 
 impl<const N: usize> Receiver<N> for In<N> {
     #[inline(always)]
     fn receive<R>(&mut self, read: impl FnOnce(&[u64; N]) -> R) -> Result<R> {
-        let sample = self.0.recv()?;
+        let sample = self.subscriber.recv()?;
         Ok(read(&sample))
     }
 
     fn missed(&self) -> u64 {
-        self.0.stats().missed
+        self.subscriber.stats().missed
     }
 }

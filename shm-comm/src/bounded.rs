@@ -15,6 +15,9 @@
 //!
 //! [`Count`]: Word::Count
 
+#[cfg(feature = "serde")]
+mod serialize;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -58,7 +61,8 @@ const fn too_aligned<T>(what: &str, instead: &str) -> ! {
 }
 
 /// The count at the beginning of these bytes, if it is no more than the capacity.
-fn checked_count(
+#[inline]
+pub(crate) fn checked_count(
     bytes: &[u8],
     capacity: usize,
     of_what: &str,
@@ -71,6 +75,30 @@ fn checked_count(
         return Err(Invalid::new(found, expected));
     }
     Ok(count)
+}
+
+/// The text of a [`ShmString`] with these bytes.
+pub(crate) fn checked_text(bytes: &[u8], capacity: usize) -> Result<&str, Invalid> {
+    let count = checked_count(bytes, capacity, "bytes of text", "`ShmString`")?;
+    let Some(text) = bytes.get(4..).and_then(|rest| rest.get(..count)) else {
+        return Err(cut_off(bytes));
+    };
+    str::from_utf8(text).map_err(|error| {
+        let found =
+            format_args!("{count} bytes of text, of which only {} are UTF-8", error.valid_up_to());
+        Invalid::new(found, "`ShmString`")
+    })
+}
+
+/// Whether a [`ShmOption`] with these bytes has a value.
+#[inline]
+pub(crate) fn checked_tag(bytes: &[u8]) -> Result<bool, Invalid> {
+    match bytes.first() {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(tag) => Err(Invalid::new(format_args!("a tag of {tag}"), "`ShmOption` (0 or 1)")),
+        None => Err(cut_off(bytes)),
+    }
 }
 
 // ── ShmString ────────────────────────────────────────────────────────────────────────────────────────
@@ -223,15 +251,7 @@ unsafe impl<const N: usize> ShmMessage for ShmString<N> {
     }
 
     fn check(bytes: &[u8]) -> Result<(), Invalid> {
-        let count = checked_count(bytes, N, "bytes of text", "`ShmString`")?;
-        let Some(text) = bytes.get(4..4 + count) else { return Err(cut_off(bytes)) };
-        str::from_utf8(text).map(drop).map_err(|error| {
-            let found = format_args!(
-                "{count} bytes of text, of which only {} are UTF-8",
-                error.valid_up_to()
-            );
-            Invalid::new(found, "`ShmString`")
-        })
+        checked_text(bytes, N).map(drop)
     }
 
     crate::__shm_sized!();
@@ -752,15 +772,12 @@ unsafe impl<T: ShmMessage> ShmMessage for ShmOption<T> {
     }
 
     fn check(bytes: &[u8]) -> Result<(), Invalid> {
-        let value = size_of::<T::Word>()..size_of::<Self>();
-        match (bytes.first(), bytes.get(value)) {
-            (Some(0), _) => Ok(()),
-            (Some(1), Some(value)) => T::check(value),
-            (Some(2..), _) => {
-                let found = format_args!("a tag of {}", bytes[0]);
-                Err(Invalid::new(found, "`ShmOption` (0 or 1)"))
-            }
-            _ => Err(cut_off(bytes)),
+        if !checked_tag(bytes)? {
+            return Ok(());
+        }
+        match bytes.get(size_of::<T::Word>()..size_of::<Self>()) {
+            Some(value) => T::check(value),
+            None => Err(cut_off(bytes)),
         }
     }
 

@@ -22,6 +22,8 @@
 //! one variant after the other: one that contains itself in several variants takes time that doubles with
 //! every level, so up to 2 to the power of [`MAX_DEPTH`]. Tag such enums.
 
+#[cfg(any(feature = "bincode", feature = "msgpack", feature = "postcard"))]
+pub(crate) mod any;
 #[cfg(feature = "bincode")]
 mod bincode;
 pub mod limit;
@@ -29,6 +31,8 @@ pub mod limit;
 mod msgpack;
 #[cfg(feature = "postcard")]
 mod postcard;
+#[cfg(any(feature = "bincode", feature = "postcard"))]
+mod shape;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -293,6 +293,30 @@ impl Door {
         found
     }
 
+    /// Removes what was set aside and nobody listens to any more, and says whether there was anything.
+    pub fn remove_aside(&self) -> bool {
+        self.look_aside().removed
+    }
+
+    /// The channel of which this file of a folder was set aside (empty if that cannot be told), and whether
+    /// somebody listens there. `None`: it is no such file.
+    pub fn aside_at(root: &Path, access: Access, file_name: &str) -> Option<(String, bool)> {
+        let (hash, number) =
+            file_name.strip_prefix('.')?.strip_suffix(".retired")?.split_once('.')?;
+        let hash = u64::from_str_radix(hash, 16).ok()?;
+        let number = number.parse().ok().filter(|number| *number < MAX_ASIDE)?;
+        if aside_name(hash, number) != file_name {
+            return None;
+        }
+        let folder = open_root(root, access, false).ok()?;
+        let (name, path) = (CString::new(file_name).ok()?, root.join(file_name));
+        let door = Door { folder, name, hash, path, access };
+        let Ok(Some((file, _))) = door.look() else { return None };
+        let description = door.describe(file.file());
+        let channel = description.map_or(String::new(), |description| description.name);
+        Some((channel, liveness::anyone_listens(file.file()).unwrap_or(true)))
+    }
+
     /// What was set aside and is still there.
     pub fn former(&self) -> impl Iterator<Item = Descriptor> {
         let folder = self.folder.file();
@@ -302,7 +326,7 @@ impl Door {
     /// The names for what is set aside. No channel's: theirs do not begin with a dot.
     fn asides(&self) -> impl Iterator<Item = CString> {
         let hash = self.hash;
-        (0..MAX_ASIDE).filter_map(move |n| CString::new(format!(".{hash:016x}.{n}.retired")).ok())
+        (0..MAX_ASIDE).filter_map(move |number| CString::new(aside_name(hash, number)).ok())
     }
 
     fn aside(&self, name: &CStr) -> Aside {
@@ -337,6 +361,10 @@ impl Door {
         }
         Ok(())
     }
+}
+
+fn aside_name(hash: u64, number: u32) -> String {
+    format!(".{hash:016x}.{number}.retired")
 }
 
 /// What a look for segments that were set aside has found.

@@ -1,27 +1,24 @@
 //! A look at channels from outside: who is there, and what do they hold? It changes nothing.
 //!
-//! A look opens the file for reading only, takes no lock and maps nothing. It asks the kernel which
-//! places are locked, and reads the rest with `pread`. So it disturbs nobody, works on a file that it
-//! may not write to, and reads of a damaged segment what its checked header has room for: at worst
-//! wrong numbers.
+//! It asks the kernel which places are locked, and reads the rest as a [`Look`] does.
 //!
 //! Others go on meanwhile: each number is of a moment of its own. Who is alive is asked before and
 //! after what he has written is read, and several times of those who seem dead, so that nobody does
 //! who just comes or leaves.
 
-use std::fs::{File, Metadata};
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::door::Door;
 use crate::error::{AttachError, Error};
 use crate::folder;
-use crate::header::{self, Description, Geometry, PATTERNS, Pattern};
+use crate::header::{self, Description, PATTERNS, Pattern};
 use crate::liveness::{self, Place};
+use crate::look::{self, Control, Look};
 use crate::options::{Access, Channel};
-use crate::process::Descriptor;
-use crate::ring::{self, PINS};
+use crate::ring;
 use crate::schema::Schema;
 use crate::segment::{self, Segment};
 
@@ -93,6 +90,9 @@ pub struct PublisherInfo {
     pub alive: bool,
     /// Messages published on its ring, also by those before it.
     pub published: u64,
+    /// Slots that it or those before it have passed over because a subscriber held them. No message is lost
+    /// by that.
+    pub skipped: u64,
 }
 
 /// A subscriber as a look at its channel shows it, see [`ChannelInfo`].
@@ -119,12 +119,24 @@ pub struct SubscriberInfo {
     pub max_held: u32,
 }
 
+/// The folder that `channels` looks at, and for whom it is: what a [`Channel`] of a tool must say to open
+/// what is in there.
+///
+/// `None` is the folder in which channels are that name no [`root`](Channel::root) and no
+/// [`access`](Channel::access). Whether there is such a folder, and whether it can be trusted, nobody has
+/// looked yet.
+pub fn root(chosen: Option<&Path>) -> (PathBuf, Access) {
+    let root = folder::root(chosen, Access::Owner);
+    let access = folder::access_of(&root);
+    (root, access)
+}
+
 /// All channels of a folder, by name: a look that disturbs nobody. `None` is the folder in which
 /// channels are that name no [`root`](Channel::root) and no [`access`](Channel::access): those of the
 /// user that this process acts as.
 ///
-/// A file that is no channel, is damaged, or is of another release, is passed over;
-/// [`Channel::info`] says what is wrong with it. A folder that is not there has no channels.
+/// A file that is no channel, is damaged, or is of another release, is passed over; [`files`] has them,
+/// too. A folder that is not there has no channels.
 ///
 /// # Errors
 ///
@@ -150,24 +162,93 @@ pub struct SubscriberInfo {
 /// # }
 /// ```
 pub fn channels(root: Option<&Path>) -> Result<Vec<ChannelInfo>, Error> {
-    let root = folder::root(root, Access::Owner);
-    let access = folder::access_of(&root);
-    let mut channels = Vec::new();
+    let of_channel = |file| match file {
+        FileInfo::Channel(info) => Some(*info),
+        _ => None,
+    };
+    Ok(files(root)?.into_iter().filter_map(of_channel).collect())
+}
+
+/// What a file in a folder of channels is, see [`files`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FileInfo {
+    /// A channel.
+    Channel(Box<ChannelInfo>),
+    /// It has the name of a channel, and is none that can be opened.
+    Refused {
+        /// The name that the channel would have.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: AttachError,
+    },
+    /// A segment that was replaced by one of another type or geometry, and is kept for subscribers which
+    /// have still to read what is in it. The last of them removes it.
+    Replaced {
+        /// The channel's name; empty if it cannot be told.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Somebody reads it. Else they were killed: the next to come removes it, and so does
+        /// [`Channel::remove_stale`].
+        is_awaited: bool,
+    },
+    /// No file of this library.
+    Foreign {
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+/// All files of a folder, by name, and what each of them is: as [`channels`], for somebody who looks for
+/// what is wrong.
+///
+/// # Errors
+///
+/// As for [`channels`].
+pub fn files(root: Option<&Path>) -> Result<Vec<FileInfo>, Error> {
+    let (root, access) = self::root(root);
     match folder::open_root(&root, access, false) {
         Ok(_) => {}
-        Err(_) if folder::is_absent(&root) => return Ok(channels),
+        Err(_) if folder::is_absent(&root) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     }
-    for file in std::fs::read_dir(&root)? {
-        let file = file?.file_name();
-        if let Some((name, pattern)) = file.to_str().and_then(folder::channel_of)
-            && let Ok(Some(info)) = look(&Channel::new(name).root(&root).access(access), pattern)
-        {
-            channels.push(info);
+    let mut names: Vec<OsString> = std::fs::read_dir(&root)?
+        .map(|file| file.map(|file| file.file_name()))
+        .collect::<io::Result<_>>()?;
+    names.sort();
+    let file = |name: OsString| {
+        let path = root.join(&name);
+        let Some(name) = name.to_str() else { return Some(FileInfo::Foreign { path }) };
+        if let Some((name, pattern)) = folder::channel_of(name) {
+            let channel = Channel::new(&name).root(&root).access(access);
+            return match look(&channel, pattern) {
+                Ok(info) => info.map(Box::new).map(FileInfo::Channel),
+                Err(error) => Some(FileInfo::Refused { name, path, error }),
+            };
+        }
+        match Door::aside_at(&root, access, name) {
+            Some((name, is_awaited)) => Some(FileInfo::Replaced { name, path, is_awaited }),
+            None => Some(FileInfo::Foreign { path }),
+        }
+    };
+    let mut files: Vec<FileInfo> = names.into_iter().filter_map(file).collect();
+    // Names of files are those of channels, but for what is escaped.
+    files.sort_by(|a, b| a.name().cmp(b.name()));
+    Ok(files)
+}
+
+impl FileInfo {
+    /// The name of its channel; empty if it has none.
+    pub fn name(&self) -> &str {
+        match self {
+            FileInfo::Channel(info) => &info.name,
+            FileInfo::Refused { name, .. } | FileInfo::Replaced { name, .. } => name,
+            FileInfo::Foreign { .. } => "",
         }
     }
-    channels.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(channels)
 }
 
 impl Channel {
@@ -203,6 +284,39 @@ impl Channel {
             patterns.extend(look(self, pattern)?);
         }
         Ok(patterns)
+    }
+
+    /// Looks for what no participant can have left, however it was killed: a sentence for each, for people
+    /// to read. None: as far as can be told from outside, everything is in order.
+    ///
+    /// It takes a few microseconds for each slot. Others may go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As for [`info`](Self::info): what makes a channel unusable as a whole.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), shm_comm::Error> {
+    /// # let folder = tempfile::tempdir()?;
+    /// use shm_comm::{Channel, Publisher};
+    ///
+    /// let clock = Channel::new("clock").root(folder.path().join("root"));
+    /// let mut ticks = Publisher::<u64>::new(&clock)?;
+    /// ticks.send(&1)?;
+    /// assert!(clock.check()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check(&self) -> Result<Vec<String>, Error> {
+        let mut problems = Vec::new();
+        for pattern in PATTERNS {
+            if let Some(look) = Look::at(self, pattern)? {
+                check(&look, &mut problems).map_err(look.door.os("read"))?;
+            }
+        }
+        Ok(problems)
     }
 
     /// Removes what a channel has left whose participants were all killed, and says whether there was
@@ -253,182 +367,154 @@ pub fn publishers(channel: &Channel, pattern: Pattern) -> usize {
 /// `None`: there is no such channel.
 fn look(channel: &Channel, pattern: Pattern) -> Result<Option<ChannelInfo>, AttachError> {
     let look = Look::at(channel, pattern)?;
-    look.map(|look| look.info(pattern)).transpose()
+    look.map(|look| info(look, pattern)).transpose()
 }
 
-/// A segment, open to be looked at.
-struct Look {
-    door: Door,
-    file: Descriptor,
-    metadata: Metadata,
-    description: Description,
+fn info(look: Look, pattern: Pattern) -> Result<ChannelInfo, AttachError> {
+    let places = places(&look).map_err(look.door.os("inspect"))?;
+    let control = look.control().map_err(look.door.os("read"))?;
+    let publishers = publisher_infos(&look, &places, &control);
+    let subscribers = subscriber_infos(&look, &places, &control);
+    let attached = liveness::anyone_is_attached(look.file());
+    let is_stale = !attached.map_err(look.door.os("inspect"))?;
+    let Description { name, schema, layout_hash, geometry, .. } = look.description;
+    Ok(ChannelInfo {
+        name,
+        pattern,
+        path: look.door.path().to_owned(),
+        access: look.door.access(),
+        type_name: schema.name(),
+        schema,
+        layout_hash,
+        message_size: geometry.payload_size,
+        message_align: geometry.payload_align.into(),
+        max_len: (geometry.payload_stride != 0).then_some(geometry.max_len),
+        depth: geometry.depth,
+        slots: geometry.slots,
+        max_publishers: geometry.max_publishers,
+        max_subscribers: geometry.max_subscribers,
+        file_size: look.metadata.len(),
+        memory: look.metadata.blocks().saturating_mul(BLOCK),
+        publishers,
+        subscribers,
+        is_stale,
+        is_retired: control.is_retired(),
+    })
 }
 
-impl Look {
-    fn at(channel: &Channel, pattern: Pattern) -> Result<Option<Look>, AttachError> {
-        let Some(door) = Door::find(channel, pattern)? else { return Ok(None) };
-        let Some((file, metadata)) = door.look()? else { return Ok(None) };
-        let description = door.describe(file.file())?;
-        segment::holds(&description, &channel.name, pattern)?;
-        Ok(Some(Look { door, file, metadata, description }))
-    }
+/// Which places are taken: publishers by their number, then subscribers.
+fn places(look: &Look) -> io::Result<Vec<bool>> {
+    let publishers = (0..look.geometry().max_publishers).map(Place::Publisher);
+    let subscribers = (0..look.geometry().max_subscribers).map(Place::Subscriber);
+    publishers.chain(subscribers).map(|place| place.is_taken(look.file())).collect()
+}
 
-    fn file(&self) -> &File {
-        self.file.file()
-    }
-
-    fn geometry(&self) -> &Geometry {
-        &self.description.geometry
-    }
-
-    fn info(self, pattern: Pattern) -> Result<ChannelInfo, AttachError> {
-        let places = self.places().map_err(self.door.os("inspect"))?;
-        let control = self.control().map_err(self.door.os("read"))?;
-        let publishers = self.publishers(&places, &control);
-        let subscribers = self.subscribers(&places, &control);
-        let attached = liveness::anyone_is_attached(self.file());
-        let is_stale = !attached.map_err(self.door.os("inspect"))?;
-        let Description { name, schema, layout_hash, geometry, .. } = self.description;
-        Ok(ChannelInfo {
-            name,
-            pattern,
-            path: self.door.path().to_owned(),
-            access: self.door.access(),
-            type_name: schema.name(),
-            schema,
-            layout_hash,
-            message_size: geometry.payload_size,
-            message_align: geometry.payload_align.into(),
-            max_len: (geometry.payload_stride != 0).then_some(geometry.max_len),
-            depth: geometry.depth,
-            slots: geometry.slots,
-            max_publishers: geometry.max_publishers,
-            max_subscribers: geometry.max_subscribers,
-            file_size: self.metadata.len(),
-            memory: self.metadata.blocks().saturating_mul(BLOCK),
-            publishers,
-            subscribers,
-            is_stale,
-            is_retired: control.is_retired(),
+fn publisher_infos(look: &Look, places: &[bool], control: &Control) -> Vec<PublisherInfo> {
+    let rings = control.bitmap(header::RINGS_OFFSET);
+    let publisher = |number| {
+        let record = || {
+            let offset = look.geometry().publisher_record(number);
+            segment::read_record(look.file(), offset)
+        };
+        let (has_ring, found) = (rings >> number & 1 == 1, record());
+        if found.pid == 0 && !has_ring {
+            return None;
+        }
+        // Who leaves takes his record away first.
+        let alive = is_alive(look, places, Place::Publisher(number), || record().pid != 0)?;
+        let counted = has_ring.then(|| ring::published(&look.ring(number))).flatten();
+        let (published, skipped) = counted.unwrap_or_default();
+        Some(PublisherInfo {
+            number,
+            generation: found.generation as u16,
+            pid: found.pid,
+            process_start: found.process_start,
+            alive,
+            published,
+            skipped,
         })
-    }
+    };
+    (0..look.geometry().max_publishers).filter_map(publisher).collect()
+}
 
-    /// Which places are taken: publishers by their number, then subscribers.
-    fn places(&self) -> io::Result<Vec<bool>> {
-        let publishers = (0..self.geometry().max_publishers).map(Place::Publisher);
-        let subscribers = (0..self.geometry().max_subscribers).map(Place::Subscriber);
-        publishers.chain(subscribers).map(|place| place.is_taken(self.file())).collect()
-    }
+fn subscriber_infos(look: &Look, places: &[bool], control: &Control) -> Vec<SubscriberInfo> {
+    let registered = control.bitmap(header::REGISTERED_OFFSET);
+    let sleepers = control.bitmap(header::SLEEPERS_OFFSET);
+    let subscriber = |number| {
+        if registered >> number & 1 == 0 {
+            return None;
+        }
+        let offset = look.geometry().subscriber_record(number);
+        let record = segment::read_record(look.file(), offset);
+        // Who leaves takes his bit away first.
+        let still = || look.bitmap(header::REGISTERED_OFFSET) >> number & 1 == 1;
+        let alive = is_alive(look, places, Place::Subscriber(number), still)?;
+        Some(SubscriberInfo {
+            number,
+            pid: record.pid,
+            process_start: record.process_start,
+            alive,
+            listens: Place::Listening(number).is_taken(look.file()).unwrap_or(false),
+            sleeping: sleepers >> number & 1 == 1,
+            held: control.pins(number).count() as u32,
+            max_held: record.max_held,
+        })
+    };
+    (0..look.geometry().max_subscribers).filter_map(subscriber).collect()
+}
 
-    /// The control area, as large as the checked geometry makes it: 8 KiB at most.
-    fn control(&self) -> io::Result<Control> {
-        let subscribers = u64::from(self.geometry().max_subscribers);
-        let size = header::SUBSCRIBERS_OFFSET + subscribers * header::SUBSCRIBER_STRIDE;
-        let mut bytes = vec![0; size as usize];
-        self.file().read_exact_at(&mut bytes, self.geometry().control_offset)?;
-        Ok(Control { bytes })
+/// Whether whoever has a place is alive; `None` if it is nobody any more. A place may be left and
+/// taken at any moment; only who is `still` there look after look without its lock is dead.
+fn is_alive(look: &Look, places: &[bool], place: Place, still: impl Fn() -> bool) -> Option<bool> {
+    let index = match place {
+        Place::Publisher(number) => number,
+        Place::Subscriber(number) | Place::Listening(number) => {
+            look.geometry().max_publishers + number
+        }
+    };
+    if places.get(index as usize).copied().unwrap_or(false) {
+        return Some(true);
     }
-
-    fn publishers(&self, places: &[bool], control: &Control) -> Vec<PublisherInfo> {
-        let rings = control.bitmap(header::RINGS_OFFSET);
-        let publisher = |number| {
-            let record = || {
-                let offset = self.geometry().publisher_record(number);
-                segment::read_record(self.file(), offset)
-            };
-            let (has_ring, found) = (rings >> number & 1 == 1, record());
-            if found.pid == 0 && !has_ring {
-                return None;
-            }
-            // Who leaves takes his record away first.
-            let alive = self.is_alive(places, Place::Publisher(number), || record().pid != 0)?;
-            Some(PublisherInfo {
-                number,
-                generation: found.generation as u16,
-                pid: found.pid,
-                process_start: found.process_start,
-                alive,
-                published: if has_ring { self.published(number) } else { 0 },
-            })
-        };
-        (0..self.geometry().max_publishers).filter_map(publisher).collect()
-    }
-
-    fn subscribers(&self, places: &[bool], control: &Control) -> Vec<SubscriberInfo> {
-        let registered = control.bitmap(header::REGISTERED_OFFSET);
-        let sleepers = control.bitmap(header::SLEEPERS_OFFSET);
-        let subscriber = |number| {
-            if registered >> number & 1 == 0 {
-                return None;
-            }
-            let offset = self.geometry().subscriber_record(number);
-            let record = segment::read_record(self.file(), offset);
-            // Who leaves takes his bit away first.
-            let still = || self.bitmap(header::REGISTERED_OFFSET) >> number & 1 == 1;
-            let alive = self.is_alive(places, Place::Subscriber(number), still)?;
-            Some(SubscriberInfo {
-                number,
-                pid: record.pid,
-                process_start: record.process_start,
-                alive,
-                listens: Place::Listening(number).is_taken(self.file()).unwrap_or(false),
-                sleeping: sleepers >> number & 1 == 1,
-                held: control.pins(number),
-                max_held: record.max_held,
-            })
-        };
-        (0..self.geometry().max_subscribers).filter_map(subscriber).collect()
-    }
-
-    /// Whether whoever has a place is alive; `None` if it is nobody any more. A place may be left and
-    /// taken at any moment; only who is `still` there look after look without its lock is dead.
-    fn is_alive(&self, places: &[bool], place: Place, still: impl Fn() -> bool) -> Option<bool> {
-        let index = match place {
-            Place::Publisher(number) => number,
-            Place::Subscriber(number) | Place::Listening(number) => {
-                self.geometry().max_publishers + number
-            }
-        };
-        if places.get(index as usize).copied().unwrap_or(false) {
+    for _ in 0..LOOKS {
+        if place.is_taken(look.file()).unwrap_or(false) {
             return Some(true);
         }
-        for _ in 0..LOOKS {
-            if place.is_taken(self.file()).unwrap_or(false) {
-                return Some(true);
-            }
-            if !still() {
-                return None;
-            }
+        if !still() {
+            return None;
         }
-        Some(false)
     }
+    Some(false)
+}
 
-    /// How many messages a ring has seen.
-    fn published(&self, number: u32) -> u64 {
-        let (ring, slots) = (self.geometry().ring_offset(number), u64::from(self.geometry().slots));
-        let mut published = None;
-        for _ in 0..ring::ATTEMPTS {
-            let head = self.number_at(ring);
-            let last = head.wrapping_sub(1) & (slots - 1);
-            let slot = ring + self.geometry().slots_offset() + last * self.geometry().slot_stride;
-            let meta = self.number_at(slot + size_of::<u64>() as u64);
-            published = ring::published(head, meta, slots);
-            // While the head is that near the slot before it is not claimed again.
-            if self.number_at(ring).wrapping_sub(head) < slots / 2 {
-                break;
-            }
+/// What no participant can have left there, in sentences.
+fn check(look: &Look, problems: &mut Vec<String>) -> io::Result<()> {
+    let control = look.control()?;
+    let geometry = look.geometry();
+    let beyond = |bitmap: u64, max: u32| bitmap.checked_shr(max).unwrap_or(0) != 0;
+    let rings = control.bitmap(header::RINGS_OFFSET);
+    if beyond(rings, geometry.max_publishers) {
+        let max = geometry.max_publishers;
+        problems.push(format!("its bitmap of rings is {rings:#x}, for {max} publishers"));
+    }
+    for (what, offset) in
+        [("subscribers", header::REGISTERED_OFFSET), ("sleepers", header::SLEEPERS_OFFSET)]
+    {
+        let (bitmap, max) = (control.bitmap(offset), geometry.max_subscribers);
+        if beyond(bitmap, max) {
+            problems.push(format!("its bitmap of {what} is {bitmap:#x}, for {max} subscribers"));
         }
-        published.unwrap_or(0)
     }
-
-    /// A bitmap of the control area as it is now.
-    fn bitmap(&self, offset: u64) -> u64 {
-        self.number_at(self.geometry().control_offset + offset)
+    for number in look.rings_in(rings) {
+        if let Err(wrong) = ring::check(&look.ring(number)) {
+            problems.push(format!("in ring {number}, {wrong}"));
+        }
     }
-
-    fn number_at(&self, offset: u64) -> u64 {
-        segment::read_word(self.file(), offset)
+    for subscriber in 0..geometry.max_subscribers {
+        for pin in control.pins(subscriber).filter(|pin| !look::is_pin(*pin, geometry)) {
+            problems.push(format!("subscriber {subscriber} holds a slot that is none: {pin:#x}"));
+        }
     }
+    Ok(())
 }
 
 /// So often somebody is looked at who seems dead.
@@ -436,30 +522,3 @@ const LOOKS: u32 = 3;
 
 /// The unit of `st_blocks`, whatever the file system's own.
 const BLOCK: u64 = 512;
-
-/// What was read of a control area.
-struct Control {
-    bytes: Vec<u8>,
-}
-
-impl Control {
-    fn bitmap(&self, offset: u64) -> u64 {
-        self.at(offset).map_or(0, u64::from_ne_bytes)
-    }
-
-    fn is_retired(&self) -> bool {
-        self.at(header::RETIRED_OFFSET).map(u32::from_ne_bytes) == Some(header::RETIRED)
-    }
-
-    /// How many pins a subscriber has.
-    fn pins(&self, subscriber: u32) -> u32 {
-        let first = header::SUBSCRIBERS_OFFSET + u64::from(subscriber) * header::SUBSCRIBER_STRIDE;
-        let cell = |cell| first + (cell * size_of::<u32>()) as u64;
-        let is_pin = |offset| self.at(offset).map_or(0, u32::from_ne_bytes) != 0;
-        (0..PINS).map(cell).filter(|offset| is_pin(*offset)).count() as u32
-    }
-
-    fn at<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
-        self.bytes.get(offset as usize..)?.first_chunk().copied()
-    }
-}

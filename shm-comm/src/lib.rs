@@ -40,6 +40,9 @@
 //!
 //! * `msgpack`, on by default, `postcard`, `bincode`: a codec each, for messages that need one.
 //! * `codec`: the module of that name without any of them, for a codec of your own.
+//! * `serde`, on with every codec: [`ShmString`], [`ShmVec`] and [`ShmOption`] implement `Serialize` and
+//!   `Deserialize`, so that a message can derive them; and so can a [`View`](schema::View) be written, as
+//!   JSON for example.
 //! * `tracing`: events of that crate for what happens to channels, target `shm_comm`. Off by default.
 
 // 64 bits: positions of channels that run for years, offsets of locks beyond every file.
@@ -89,7 +92,11 @@ mod inspect;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod liveness;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod look;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod mapping;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod observer;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod options;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
@@ -119,7 +126,8 @@ pub use encoded::*;
 pub use {
     error::{AttachError, Error, Holder, LoanError, RecvError, SendError, WaitError},
     header::Pattern,
-    inspect::{ChannelInfo, PublisherInfo, SubscriberInfo, channels},
+    inspect::{ChannelInfo, FileInfo, PublisherInfo, SubscriberInfo, channels, files, root},
+    observer::{MessageInfo, Observed, Observer},
     options::{Access, Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},
     pubsub::{
         Iter, Loan, LoanUninit, Publisher, PublisherId, PublisherStats, Sample, Subscriber,

@@ -1,5 +1,6 @@
 //! What may be a message: the trait, and the types that implement it without a derive.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZero;
 
@@ -140,7 +141,7 @@ macro_rules! __shm_sized {
 pub struct Invalid {
     field: String,
     found: String,
-    expected: &'static str,
+    expected: Cow<'static, str>,
 }
 
 impl Invalid {
@@ -148,7 +149,13 @@ impl Invalid {
     #[doc(hidden)]
     #[cold]
     pub fn new(found: impl fmt::Display, expected: &'static str) -> Invalid {
-        Invalid { field: String::new(), found: found.to_string(), expected }
+        Invalid { field: String::new(), found: found.to_string(), expected: expected.into() }
+    }
+
+    /// The same of a type that is only known by its schema.
+    #[cold]
+    pub(crate) fn of_schema(found: impl fmt::Display, expected: String) -> Invalid {
+        Invalid { field: String::new(), found: found.to_string(), expected: expected.into() }
     }
 
     /// More elements than there can be.
@@ -156,7 +163,7 @@ impl Invalid {
     #[cold]
     pub fn too_long(len: u64, max_len: usize) -> Invalid {
         let found = format!("{len} elements, in a channel of at most {max_len}");
-        Invalid { field: String::new(), found, expected: "whole message" }
+        Invalid { field: String::new(), found, expected: "whole message".into() }
     }
 
     /// More elements than this process can copy.
@@ -164,7 +171,7 @@ impl Invalid {
     #[cold]
     pub fn too_large(len: u64) -> Invalid {
         let found = format!("{len} elements, more than this process has memory for");
-        Invalid { field: String::new(), found, expected: "whole message" }
+        Invalid { field: String::new(), found, expected: "whole message".into() }
     }
 
     /// The same, seen from the struct that has the field.

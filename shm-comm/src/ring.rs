@@ -74,6 +74,38 @@ pub trait Memory {
     fn expect_read(&self, _position: u64) {}
 }
 
+/// A ring as somebody sees it who only reads messages by copying them: it writes nothing, not even a
+/// pin. Every load is at least Acquire. What has a [`Memory`] has this; an observer reads a file.
+pub trait ReadMemory {
+    /// As in [`Memory`].
+    fn slots(&self) -> u64;
+    /// The word of the slot that serves this position.
+    fn load_word(&self, position: u64) -> u64;
+    /// The [`Meta`] of the slot that serves this position.
+    fn load_meta(&self, position: u64) -> u64;
+    /// The position after the last one that was published or passed.
+    fn load_head(&self) -> u64;
+}
+
+impl<M: Memory> ReadMemory for M {
+    #[inline(always)]
+    fn slots(&self) -> u64 {
+        Memory::slots(self)
+    }
+    #[inline(always)]
+    fn load_word(&self, position: u64) -> u64 {
+        self.word(position).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn load_meta(&self, position: u64) -> u64 {
+        self.meta(position).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn load_head(&self) -> u64 {
+        self.head().load(Ordering::Acquire)
+    }
+}
+
 /// What a slot is doing for which position: `4 · position + state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Word(u64);
@@ -130,6 +162,12 @@ impl PinWord {
     fn slot_in(self, ring: u32) -> Option<u32> {
         (self.0 >> 20 == 1 << 11 | ring).then_some(self.0 & (MAX_SLOTS - 1))
     }
+}
+
+/// The ring and the slot that a cell is a pin of; `None` if it is none.
+pub fn pin_slot(cell: u32) -> Option<(u32, u32)> {
+    let ring = cell >> 20 & (MAX_PARTICIPANTS - 1);
+    PinWord(cell).slot_in(ring).map(|slot| (ring, slot))
 }
 
 /// The right to write one slot, until it is published.
@@ -209,11 +247,63 @@ pub fn initialise(memory: &impl Memory) {
     memory.head().store(first, Ordering::Release);
 }
 
-/// How many messages a ring has seen, by its head and the meta of the slot before the head. `None`: no
-/// writer can have left such a head.
-pub fn published(head: u64, last_meta: u64, slots: u64) -> Option<u64> {
-    let is_head = (slots..=MAX_POSITION).contains(&head);
-    is_head.then(|| Meta(last_meta).sequence(head, slots))
+/// How many messages a ring has seen, and how many positions were passed because a reader held their
+/// slot: about, if it is too fast to tell. `None`: no writer can have left such a head.
+pub fn published(memory: &impl ReadMemory) -> Option<(u64, u64)> {
+    let mut found = None;
+    for _ in 0..ATTEMPTS {
+        let (head, meta, at_rest) = newest(memory)?;
+        found = Some((meta.sequence(head, memory.slots()), meta.skips()));
+        if at_rest {
+            break;
+        }
+    }
+    found
+}
+
+/// The head, the meta of the slot before it, and whether nobody has changed that meanwhile. `None`: it
+/// is no head.
+fn newest(memory: &impl ReadMemory) -> Option<(u64, Meta, bool)> {
+    let head = memory.load_head(); // Edge D.
+    if !(memory.slots()..=MAX_POSITION).contains(&head) {
+        return None;
+    }
+    let word = Word(memory.load_word(head - 1));
+    let meta = Meta(memory.load_meta(head - 1)); // Edge F.
+    let same = Word(memory.load_word(head - 1)) == word;
+    let at_rest = word == Word::ready(head - 1) || word == Word::skip(head - 1);
+    Some((head, meta, same && at_rest))
+}
+
+/// Looks for what no writer can have left, for a person to read. Others may go on meanwhile.
+pub fn check(memory: &impl ReadMemory) -> Result<(), String> {
+    let slots = memory.slots();
+    let wrong_head = |head| format!("its head is {head}, with {slots} slots");
+    let is_head = |head| (slots..=MAX_POSITION).contains(&head);
+    for slot in 0..slots {
+        let before = memory.load_head(); // Edge D.
+        let Word(word) = Word(memory.load_word(slot));
+        let after = memory.load_head();
+        if let Some(wrong) = [before, after].into_iter().find(|head| !is_head(*head)) {
+            return Err(wrong_head(wrong));
+        }
+        // The last position before the head that this slot serves. It was published or passed, and
+        // words only grow.
+        let behind = (before - 1 - slot) & (slots - 1);
+        let last = before - 1 - behind;
+        let least = if last < slots { Word(0) } else { Word::skip(last) };
+        // What is claimed is at most a batch; and the head may be one behind.
+        let most = Word::ready(after + 2 * batch_of(slots) + 1);
+        let position = word / 4;
+        let is_own = word == 0 || position & (slots - 1) == slot;
+        if !is_own || !(least..=most).contains(&Word(word)) {
+            return Err(format!(
+                "slot {slot} is in state {} of position {position}, with its head at {after}",
+                word % 4
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Ends all rights of a subscriber that is gone. The caller holds its lock.
@@ -463,19 +553,19 @@ fn slot_of(memory: &impl Memory, position: u64) -> u32 {
 }
 
 /// The head as a reader sees it, whatever is in its place. Edge D.
-fn head(memory: &impl Memory) -> u64 {
-    memory.head().load(Ordering::Acquire).clamp(memory.slots(), MAX_POSITION)
+fn head(memory: &impl ReadMemory) -> u64 {
+    memory.load_head().clamp(memory.slots(), MAX_POSITION)
 }
 
 /// Where a reader that was lapped goes on: with the oldest message that cannot be claimed yet; if
 /// that is gone in a moment, too, with less and less of the history, but never without the newest.
-fn landing(memory: &impl Memory, at_least: u64, lapped: u32) -> u64 {
+fn landing(memory: &impl ReadMemory, at_least: u64, lapped: u32) -> u64 {
     let slots = memory.slots();
     let behind = (slots - batch_of(slots)) >> lapped.min(ATTEMPTS);
     let mut position = head(memory) - behind.max(1);
     // A skipped position says nothing about the message before it.
     for _ in 0..slots {
-        let word = Word(memory.word(position).load(Ordering::Acquire));
+        let word = Word(memory.load_word(position));
         if position <= at_least || word != Word::skip(position) {
             break;
         }
@@ -498,21 +588,18 @@ pub const ATTEMPTS: u32 = 8;
 
 impl Reader {
     /// Reads from the first message of a ring that had none when the subscriber came.
-    pub fn at_first(memory: &impl Memory) -> Reader {
+    pub fn at_first(memory: &impl ReadMemory) -> Reader {
         Reader { position: memory.slots(), expected: Some(0) }
     }
 
     /// Reads what is published from now on.
-    pub fn at_next(memory: &impl Memory) -> Reader {
+    pub fn at_next(memory: &impl ReadMemory) -> Reader {
         let slots = memory.slots();
         let mut position = slots;
         for _ in 0..ATTEMPTS {
-            let head = head(memory);
+            let Some((head, meta, at_rest)) = newest(memory) else { break };
             position = head;
-            let word = Word(memory.word(head - 1).load(Ordering::Acquire));
-            let meta = Meta(memory.meta(head - 1).load(Ordering::Acquire)); // Edge F.
-            let same = Word(memory.word(head - 1).load(Ordering::Acquire)) == word;
-            if same && (word == Word::ready(head - 1) || word == Word::skip(head - 1)) {
+            if at_rest {
                 return Reader { position, expected: Some(meta.sequence(head, slots)) };
             }
         }
@@ -520,7 +607,7 @@ impl Reader {
     }
 
     /// Reads from the oldest message that is still there.
-    pub fn at_oldest(memory: &impl Memory) -> Reader {
+    pub fn at_oldest(memory: &impl ReadMemory) -> Reader {
         let slots = memory.slots();
         let head = head(memory);
         let position = (head - slots).max(slots);
@@ -531,9 +618,9 @@ impl Reader {
 
     /// Something is there that was not read yet; perhaps only a position to pass.
     #[inline(always)]
-    pub fn anything_new(&self, memory: &impl Memory) -> bool {
+    pub fn anything_new(&self, memory: &impl ReadMemory) -> bool {
         // Two loads of one line, at most: this is also the look before sleeping.
-        Word(memory.word(self.position).load(Ordering::Acquire)) >= Word::skip(self.position)
+        Word(memory.load_word(self.position)) >= Word::skip(self.position)
     }
 
     /// Pins the next message, in a cell that the caller has seen empty. `None`: nothing new.
@@ -585,22 +672,11 @@ impl Reader {
     /// Pins the newest message that is still there, read before or not. What was not read before
     /// it is jumped over: neither read later nor missed.
     pub fn newest(&mut self, memory: &impl Memory, cell: &AtomicU32) -> Option<Found<Pin>> {
-        let slots = memory.slots();
         for _ in 0..ATTEMPTS {
-            let end = head(memory).max(self.position);
-            let oldest = (end - slots).max(slots);
-            let ready = |p: &u64| {
-                Word(memory.word(*p).load(Ordering::Acquire)) == Word::ready(*p) // Edge A.
-            };
-            // It goes back over what is claimed or skipped, and finds the newest one soon, except
-            // in a ring without a message.
-            let Some(newest) = (oldest..end).rev().find(ready) else {
-                if head(memory).max(self.position) == end {
-                    return None;
-                }
-                continue; // A lap has passed in the meantime.
-            };
-            if let Some(found) = self.pin(memory, cell, newest) {
+            let (newest, end) = self.find_newest(memory)?;
+            if let Some(newest) = newest
+                && let Some(found) = self.pin(memory, cell, newest)
+            {
                 self.position = self.position.max(end);
                 return Some(Found { missed: 0, ..found });
             }
@@ -608,28 +684,61 @@ impl Reader {
         None
     }
 
-    /// Finds the next message and says where it is, to copy it out without a pin. With every
-    /// `attempt` (from 0) that failed, a lapped reader goes on nearer to the newest message.
-    #[inline(always)]
-    pub fn peek(&mut self, memory: &impl Memory, attempt: u32) -> Option<Peek> {
-        for attempt in attempt..ATTEMPTS {
-            let position = self.seek(memory, attempt)?;
-            let meta = Meta(memory.meta(position).load(Ordering::Acquire)); // Edge F.
-            if Word(memory.word(position).load(Ordering::Acquire)) == Word::ready(position) {
-                return Some(Peek { position, meta });
+    /// The same to copy it out without a pin, one attempt. What [`confirm`](Self::confirm) says was
+    /// missed was jumped over.
+    pub fn peek_newest(&mut self, memory: &impl ReadMemory) -> Option<Peek> {
+        for _ in 0..ATTEMPTS {
+            let (newest, _) = self.find_newest(memory)?;
+            if let Some(position) = newest
+                && let Some(peek) = self.peek_at(memory, position)
+            {
+                return Some(peek);
             }
         }
         None
+    }
+
+    /// The position of the newest message if a lap has not passed meanwhile, and the end of the
+    /// history. `None`: there is none.
+    fn find_newest(&self, memory: &impl ReadMemory) -> Option<(Option<u64>, u64)> {
+        let slots = memory.slots();
+        let end = head(memory).max(self.position);
+        let oldest = (end - slots).max(slots);
+        let ready = |p: &u64| Word(memory.load_word(*p)) == Word::ready(*p); // Edge A.
+        // It goes back over what is claimed or skipped, and finds the newest one soon, except
+        // in a ring without a message.
+        let newest = (oldest..end).rev().find(ready);
+        let is_empty = newest.is_none() && head(memory).max(self.position) == end;
+        (!is_empty).then_some((newest, end))
+    }
+
+    /// Finds the next message and says where it is, to copy it out without a pin. With every
+    /// `attempt` (from 0) that failed, a lapped reader goes on nearer to the newest message.
+    #[inline(always)]
+    pub fn peek(&mut self, memory: &impl ReadMemory, attempt: u32) -> Option<Peek> {
+        for attempt in attempt..ATTEMPTS {
+            let position = self.seek(memory, attempt)?;
+            if let Some(peek) = self.peek_at(memory, position) {
+                return Some(peek);
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn peek_at(&self, memory: &impl ReadMemory, position: u64) -> Option<Peek> {
+        let meta = Meta(memory.load_meta(position)); // Edge F.
+        let is_ready = Word(memory.load_word(position)) == Word::ready(position);
+        is_ready.then_some(Peek { position, meta })
     }
 
     /// After the copy: was that the message all the time? Then it counts as read.
     ///
     /// The copy is made of Relaxed loads, which the fence keeps before the look at the word.
     #[inline(always)]
-    pub fn confirm(&mut self, memory: &impl Memory, peek: Peek) -> Option<Found<()>> {
+    pub fn confirm(&mut self, memory: &impl ReadMemory, peek: Peek) -> Option<Found<()>> {
         fence(Ordering::Acquire);
-        let word = Word(memory.word(peek.position).load(Ordering::Relaxed));
-        if word != Word::ready(peek.position) {
+        if Word(memory.load_word(peek.position)) != Word::ready(peek.position) {
             return None;
         }
         Some(self.account(memory, (), peek.position, peek.meta))
@@ -637,9 +746,9 @@ impl Reader {
 
     /// Moves on to the next position that holds a message, and has just been seen `READY`.
     #[inline(always)]
-    fn seek(&mut self, memory: &impl Memory, attempt: u32) -> Option<u64> {
+    fn seek(&mut self, memory: &impl ReadMemory, attempt: u32) -> Option<u64> {
         let position = self.position;
-        let word = Word(memory.word(position).load(Ordering::Acquire)); // Edges A, E.
+        let word = Word(memory.load_word(position)); // Edges A, E.
         if word == Word::ready(position) {
             return Some(position);
         }
@@ -650,13 +759,13 @@ impl Reader {
     }
 
     #[cold]
-    fn seek_slow(&mut self, memory: &impl Memory, attempt: u32) -> Option<u64> {
+    fn seek_slow(&mut self, memory: &impl ReadMemory, attempt: u32) -> Option<u64> {
         let slots = memory.slots();
         let mut lapped = attempt;
         // Passes skips, a lap of them at most, and starts over where it was lapped.
         for _ in 0..slots + u64::from(ATTEMPTS) {
             let position = self.position;
-            let word = Word(memory.word(position).load(Ordering::Acquire)); // Edges A, E.
+            let word = Word(memory.load_word(position)); // Edges A, E.
             if word == Word::ready(position) {
                 return Some(position);
             }
@@ -689,7 +798,7 @@ impl Reader {
     #[inline(always)]
     fn account<R>(
         &mut self,
-        memory: &impl Memory,
+        memory: &impl ReadMemory,
         right: R,
         position: u64,
         meta: Meta,

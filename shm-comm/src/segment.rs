@@ -105,7 +105,10 @@ impl Segment {
     /// Removes a segment to which nobody is attached, and says whether there was one.
     pub fn remove_stale(channel: &Channel, pattern: Pattern) -> Result<bool, AttachError> {
         match Door::find(channel, pattern)? {
-            Some(door) => door.remove_if_stale(),
+            Some(door) => {
+                let removed = door.remove_aside();
+                Ok(door.remove_if_stale()? | removed)
+            }
             None => Ok(false),
         }
     }
@@ -525,7 +528,7 @@ fn generations(file: &File, geometry: &Geometry) -> u32 {
 }
 
 /// Whether somebody has replaced this segment, or is about to.
-fn is_retired(file: &File, geometry: &Geometry) -> bool {
+pub fn is_retired(file: &File, geometry: &Geometry) -> bool {
     let mut word = [0; 4];
     let offset = geometry.control_offset + header::RETIRED_OFFSET;
     file.read_exact_at(&mut word, offset).is_ok() && u32::from_ne_bytes(word) == header::RETIRED

@@ -17,6 +17,9 @@
 mod de;
 mod ser;
 
+use std::marker::PhantomData;
+
+use serde::de::DeserializeSeed;
 use serde::{Deserialize, Serialize};
 
 use super::{Codec, DecodeError, EncodeError, Sink, limit};
@@ -41,8 +44,19 @@ impl Codec for Bincode {
 
     #[inline]
     fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+        Bincode::decode_seed(PhantomData, bytes)
+    }
+}
+
+impl Bincode {
+    /// As `decode`, of a type that is only known at run time.
+    #[inline]
+    pub(super) fn decode_seed<'a, T: DeserializeSeed<'a>>(
+        seed: T,
+        bytes: &'a [u8],
+    ) -> Result<T::Value, DecodeError> {
         let mut deserializer = de::Deserializer { rest: bytes };
-        let value = limit::deserialize(Bincode::NAME, bytes.len(), &mut deserializer);
+        let value = limit::deserialize_seed(Bincode::NAME, bytes.len(), seed, &mut deserializer);
         let (left, len) = (deserializer.rest.len(), bytes.len());
         match value {
             Ok(value) if left == 0 => Ok(value),

@@ -24,7 +24,9 @@ mod ser;
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Write};
+use std::marker::PhantomData;
 
+use serde::de::DeserializeSeed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{DecodeError, EncodeError};
@@ -76,8 +78,19 @@ pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     len: usize,
     deserializer: D,
 ) -> Result<T, DecodeError> {
+    deserialize_seed(codec, len, PhantomData, deserializer)
+}
+
+/// The same for a type that is only known at run time.
+#[inline]
+pub(crate) fn deserialize_seed<'de, T: DeserializeSeed<'de>, D: Deserializer<'de>>(
+    codec: &'static str,
+    len: usize,
+    seed: T,
+    deserializer: D,
+) -> Result<T::Value, DecodeError> {
     let budget = Budget::new(len);
-    de::deserialize(deserializer, budget.top()).map_err(|failure| match *failure.0 {
+    de::deserialize(seed, deserializer, budget.top()).map_err(|failure| match *failure.0 {
         Cause::Reason(reason) => DecodeError::Codec { codec, reason },
         Cause::TooDeep => DecodeError::TooDeep { max: MAX_DEPTH },
         Cause::TooManyValues => {

@@ -1,7 +1,10 @@
 //! The wire format of the crate `postcard`, <https://postcard.jamesmunns.com>.
 
+use std::marker::PhantomData;
+
 use postcard::de_flavors::Slice;
 use postcard::ser_flavors::Flavor;
+use serde::de::DeserializeSeed;
 use serde::{Deserialize, Serialize};
 
 use super::{Codec, DecodeError, EncodeError, Sink, limit};
@@ -25,8 +28,19 @@ impl Codec for Postcard {
 
     #[inline]
     fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+        Postcard::decode_seed(PhantomData, bytes)
+    }
+}
+
+impl Postcard {
+    /// As `decode`, of a type that is only known at run time.
+    #[inline]
+    pub(super) fn decode_seed<'a, T: DeserializeSeed<'a>>(
+        seed: T,
+        bytes: &'a [u8],
+    ) -> Result<T::Value, DecodeError> {
         let mut deserializer = postcard::Deserializer::from_flavor(Slice::new(bytes));
-        let value = limit::deserialize(Postcard::NAME, bytes.len(), &mut deserializer);
+        let value = limit::deserialize_seed(Postcard::NAME, bytes.len(), seed, &mut deserializer);
         // A slice always says what is left of it.
         let left = deserializer.finalize().map_or(0, <[u8]>::len);
         let len = bytes.len();

@@ -245,6 +245,37 @@ fn copying_reader() {
     });
 }
 
+/// Somebody who only looks finds nothing wrong with a ring in use, gets the newest message whole, and
+/// counts what was published; also if the writer is killed.
+#[test]
+fn onlooker() {
+    for death in [usize::MAX, 3, 9, 13] {
+        explore(2, move || {
+            let heap = ring(2, 1, false);
+            let onlooker = Process::new(&heap, 0);
+            let writers = heap.killed_after(death);
+            let thread = thread::spawn(move || {
+                let Process { heap, mut reader, .. } = onlooker;
+                assert_eq!(check(&heap), Ok(()));
+                let seen = published(&heap).map_or(0, |(published, _)| published);
+                if let Some(peek) = reader.peek_newest(&heap)
+                    && let Some(found) = reader.confirm(&heap, peek)
+                {
+                    assert!(found.sequence + 1 >= seen, "the newest is not older than the count");
+                }
+            });
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                let mut writer = Writer::take_over(&writers, 1).expect("a fresh ring");
+                for _ in 0..2 {
+                    publish(&writers, &mut writer);
+                }
+            }));
+            assert!(written.is_ok() || death != usize::MAX);
+            thread.join().unwrap();
+        });
+    }
+}
+
 /// A reader that joins while the writer runs, and asks for the newest.
 #[test]
 fn joining_reader() {

@@ -244,3 +244,100 @@ fn counts_made_of_garbage_do_not_overflow() {
         receive(&heap, &mut reader);
     }
 }
+
+#[test]
+fn a_copying_reader_finds_the_newest_and_goes_on_after_it() {
+    let (heap, mut writer) = ring(16, 1);
+    let mut reader = Reader::at_next(&heap);
+    assert!(reader.peek_newest(&heap).is_none(), "nothing was published");
+    for last in 0..40 {
+        publish(&heap, &mut writer, last);
+        if last % 3 == 0 {
+            for _ in 0..2 {
+                let peek = reader.peek_newest(&heap).unwrap();
+                assert_eq!(heap.read(peek.position()), last);
+                assert_eq!(reader.confirm(&heap, peek).unwrap().sequence, last);
+            }
+            assert!(reader.peek(&heap, 0).is_none(), "it goes on after it");
+        }
+    }
+}
+
+#[test]
+fn counts_are_read_from_outside_as_the_writer_has_them() {
+    let (heap, mut writer) = ring(16, 1);
+    assert_eq!(published(&heap), Some((0, 0)));
+    let mut reader = Reader::at_first(&heap);
+    publish(&heap, &mut writer, 0);
+    let held = reader.next(&heap, heap.cell(0, 0)).unwrap();
+    for i in 1..100 {
+        publish(&heap, &mut writer, i);
+        assert_eq!(published(&heap), Some((i + 1, writer.skips())));
+    }
+    assert!(writer.skips() > 0);
+    held.right.release(heap.cell(0, 0));
+}
+
+#[test]
+fn nothing_is_found_wrong_with_a_ring_in_use_or_left_by_the_dead() {
+    for slots in [2, 4, 16, 64] {
+        let heap = Heap::new(slots, 1);
+        initialise(&heap);
+        assert_eq!(check(&heap), Ok(()));
+        let mut writer = Writer::take_over(&heap, 1).unwrap();
+        let mut reader = Reader::at_first(&heap);
+        let mut held = None;
+        for i in 0..300 {
+            if i % 50 == 49 {
+                writer = Writer::take_over(&heap, 2).unwrap();
+            }
+            assert_eq!(check(&heap), Ok(()), "{i}");
+            let claim = writer.claim(&heap).unwrap();
+            assert_eq!(check(&heap), Ok(()), "{i}, claimed");
+            writer.publish(&heap, claim);
+            assert_eq!(check(&heap), Ok(()), "{i}, published");
+            if i % 20 == 0 && slots > 2 {
+                if let Some(found) = std::mem::take::<Option<Found<Pin>>>(&mut held) {
+                    found.right.release(heap.cell(0, 0));
+                }
+                held = reader.next(&heap, heap.cell(0, 0));
+            }
+        }
+        if let Some(found) = held {
+            found.right.release(heap.cell(0, 0));
+        }
+    }
+}
+
+#[test]
+fn what_no_writer_leaves_is_found() {
+    let damaged = |position: u64, word: Option<Word>, head: Option<u64>| {
+        let (heap, mut writer) = ring(16, 1);
+        for i in 0..100 {
+            publish(&heap, &mut writer, i);
+        }
+        assert_eq!(heap.load_head(), 116);
+        if let Some(Word(word)) = word {
+            heap.word(position).store(word, Ordering::Relaxed);
+        }
+        if let Some(head) = head {
+            heap.head().store(head, Ordering::Relaxed);
+        }
+        check(&heap).unwrap_err()
+    };
+    let text = |slot, state, position, head| {
+        format!("slot {slot} is in state {state} of position {position}, with its head at {head}")
+    };
+    // Another slot's, older than what was published, claimed from too far ahead, nothing at all.
+    assert_eq!(damaged(110, Some(Word::ready(111)), None), text(14, 3, 111, 116));
+    assert_eq!(damaged(110, Some(Word::busy(110)), None), text(14, 1, 110, 116));
+    assert_eq!(damaged(110, Some(Word::ready(94)), None), text(14, 3, 94, 116));
+    assert_eq!(damaged(124, Some(Word::claimed(124)), None), text(12, 0, 124, 116));
+    assert_eq!(damaged(110, Some(Word(0)), None), text(14, 0, 0, 116));
+    assert_eq!(damaged(0, None, Some(15)), "its head is 15, with 16 slots");
+    assert_eq!(damaged(0, None, Some(200)), text(0, 3, 112, 200));
+    assert_eq!(
+        damaged(0, None, Some(u64::MAX)),
+        format!("its head is {}, with 16 slots", u64::MAX)
+    );
+}

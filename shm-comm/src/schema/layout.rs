@@ -240,7 +240,7 @@ fn check_name(what: &str, name: &str, forbidden: &str) -> Result<(), Malformed> 
 
 /// Whether a character shows itself, and does not change how others are shown: names come from other
 /// processes, and are printed.
-fn is_visible(c: char) -> bool {
+pub(super) fn is_visible(c: char) -> bool {
     // Behind a letter, because a mark by itself is escaped, too.
     let is_escaped = || format!("a{c}").escape_debug().nth(1) == Some('\\');
     c.is_ascii_graphic() || c == ' ' || !is_escaped()

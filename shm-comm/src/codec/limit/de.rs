@@ -1,15 +1,16 @@
 //! Between a format's deserialiser and the user's type: see [`limit`](super).
 
-use serde::de::{self, Deserialize, DeserializeSeed};
+use serde::de::{self, DeserializeSeed};
 
 use super::{Failure, Level};
 
-/// What [`super::deserialize`] does.
-pub(super) fn deserialize<'de, T: Deserialize<'de>, D: de::Deserializer<'de>>(
+/// What [`super::deserialize_seed`] does.
+pub(super) fn deserialize<'de, T: DeserializeSeed<'de>, D: de::Deserializer<'de>>(
+    seed: T,
     deserializer: D,
     level: Level<'_>,
-) -> Result<T, Failure> {
-    T::deserialize(Deserializer { format: deserializer, level })
+) -> Result<T::Value, Failure> {
+    seed.deserialize(Deserializer { format: deserializer, level })
 }
 
 /// To the format, with a failure of the user's type.

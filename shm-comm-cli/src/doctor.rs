@@ -1,0 +1,162 @@
+//! `shm-comm doctor`: what is wrong, and away with what nobody is attached to.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use shm_comm::{AttachError, ChannelInfo, Error, FileInfo};
+
+use crate::args::Doctor;
+use crate::failure::Failure;
+use crate::folder::Folder;
+use crate::text;
+
+/// Something that is worth saying, as one line of JSON.
+#[derive(Serialize)]
+struct Finding {
+    /// The channel's name; empty for a file that is none.
+    channel: String,
+    path: String,
+    severity: Severity,
+    finding: String,
+    /// It could be removed, by `--fix`.
+    fixable: bool,
+    fixed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    /// It will get right by itself, or is nobody's business.
+    Note,
+    Problem,
+}
+
+pub fn run(
+    folder: &Folder,
+    options: &Doctor,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let files = folder.files()?;
+    let mut findings = Vec::new();
+    for file in &files {
+        examine(folder, file, &mut findings);
+    }
+    if options.fix {
+        for finding in findings.iter_mut().filter(|finding| finding.fixable) {
+            // It refuses while anybody is attached, who may have come in the meantime.
+            match folder.channel(&finding.channel).remove_stale() {
+                Ok(_) => finding.fixed = !Path::new(&finding.path).exists(),
+                Err(error) => {
+                    finding.finding = format!("{}; cannot remove it: {error}", finding.finding)
+                }
+            }
+        }
+    }
+    for finding in &findings {
+        if json {
+            serde_json::to_writer(&mut *out, finding)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{finding}")?;
+        }
+    }
+    let is_left = |finding: &&Finding| finding.severity == Severity::Problem && !finding.fixed;
+    let problems = findings.iter().filter(is_left).count();
+    let fixed = findings.iter().filter(|finding| finding.fixed).count();
+    let fixable = findings.iter().filter(|finding| finding.fixable && !finding.fixed).count();
+    if !json {
+        let channels = files.iter().filter(|file| matches!(file, FileInfo::Channel(_))).count();
+        let (channels, problems) =
+            (text::count(channels, "channel"), text::count(problems, "problem"));
+        write!(out, "{channels} in {}, {problems}", folder.shown())?;
+        if fixed > 0 {
+            write!(out, ", {} removed", text::count(fixed, "file"))?;
+        } else if fixable > 0 && !options.fix {
+            write!(out, "; `shm-comm doctor --fix` removes {}", text::count(fixable, "file"))?;
+        }
+        writeln!(out)?;
+    }
+    if problems > 0 { Err(Failure::Unhealthy { problems }) } else { Ok(()) }
+}
+
+fn examine(folder: &Folder, file: &FileInfo, findings: &mut Vec<Finding>) {
+    let mut say = |path: &Path, severity, fixable, finding: String| {
+        findings.push(Finding {
+            channel: file.name().to_owned(),
+            path: path.display().to_string(),
+            severity,
+            finding,
+            fixable,
+            fixed: false,
+        });
+    };
+    match file {
+        FileInfo::Channel(info) if info.is_stale => {
+            let text = "stale: nobody is attached, its last participants were killed";
+            say(&info.path, Severity::Problem, true, text.to_owned());
+        }
+        FileInfo::Channel(info) => {
+            for note in the_dead(info) {
+                say(&info.path, Severity::Note, false, note);
+            }
+            match folder.channel(&info.name).check() {
+                Ok(problems) => {
+                    for problem in problems {
+                        say(&info.path, Severity::Problem, false, format!("damaged: {problem}"));
+                    }
+                }
+                // It was removed or replaced since we looked.
+                Err(Error::Attach(AttachError::Busy { .. })) => {}
+                Err(error) => say(&info.path, Severity::Problem, false, error.to_string()),
+            }
+        }
+        FileInfo::Refused { path, error, .. } => {
+            // One of another release is removed if nobody is attached to it; else that says so.
+            let is_ours = matches!(error, AttachError::FormatVersion { .. });
+            say(path, Severity::Problem, is_ours, error.to_string());
+        }
+        FileInfo::Replaced { path, is_awaited: true, .. } => {
+            let text = "replaced, and kept for subscribers that have still to read it";
+            say(path, Severity::Note, false, text.to_owned());
+        }
+        FileInfo::Replaced { path, name, .. } => {
+            let text = "replaced, and those who were to read it were killed";
+            say(path, Severity::Problem, !name.is_empty(), text.to_owned());
+        }
+        FileInfo::Foreign { path } => {
+            say(path, Severity::Note, false, "not a file of shm-comm".to_owned());
+        }
+        _ => {}
+    }
+}
+
+/// Who was killed, and has left something that others will clean up.
+fn the_dead(info: &ChannelInfo) -> Vec<String> {
+    let publishers = info.publishers.iter().filter(|one| !one.alive && one.pid != 0).map(|one| {
+        let (number, pid) = (one.number, one.pid);
+        format!("publisher {number} (pid {pid}) was killed; the next publisher takes its ring over")
+    });
+    let subscribers = info.subscribers.iter().filter(|one| !one.alive).map(|one| {
+        let (number, pid, held) = (one.number, one.pid, text::count(one.held as usize, "slot"));
+        format!(
+            "subscriber {number} (pid {pid}) was killed, and holds {held}; a publisher or the next \
+             subscriber frees its place"
+        )
+    });
+    publishers.chain(subscribers).collect()
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match (self.fixed, self.severity) {
+            (true, _) => "removed",
+            (_, Severity::Problem) => "problem",
+            (_, Severity::Note) => "note",
+        };
+        let name = if self.channel.is_empty() { &self.path } else { &self.channel };
+        write!(f, "{severity:<8} {}: {}", text::shown(name), text::shown(&self.finding))
+    }
+}

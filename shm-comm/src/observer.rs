@@ -1,0 +1,345 @@
+//! Reading along without taking part: messages copied out of a channel by somebody whom nobody sees.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::AttachError;
+use crate::header::{self, Geometry, Pattern};
+use crate::look::{FileRing, Look};
+use crate::message::Invalid;
+use crate::options::{Channel, Start};
+use crate::pubsub::PublisherId;
+use crate::ring::{self, Peek, Reader};
+use crate::schema::{Schema, View};
+
+/// How long to wait between two looks: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
+/// How often to see whether the channel is still the same file, while there is nothing to read.
+const LOOK_AROUND: Duration = Duration::from_millis(10);
+
+/// Reads the messages of a channel without being there: for tools, that know no types and must not
+/// disturb what they watch.
+///
+/// It opens the channel's file for reading only, takes no lock, maps nothing, and is no subscriber: nobody
+/// sees it, nobody waits for it, nothing of it is left if it is killed. Messages are copied out, and it
+/// looks afterwards whether each was whole. Where a message has another layout than this program knows,
+/// its [`View`] reads it by the channel's schema.
+///
+/// The price: it cannot be woken. It looks for messages every now and then, and misses some of a publisher
+/// that fills its whole ring in between, as a slow [`Subscriber`](crate::Subscriber) does. Every message
+/// takes it some system calls, a microsecond or two. Programs that act on messages use a `Subscriber`.
+///
+/// The channel need not be there: the observer makes nothing, and finds it when others have made it.
+/// It follows when the channel is replaced, or is made anew after everybody has left.
+///
+/// ```
+/// # fn main() -> Result<(), shm_comm::Error> {
+/// # let folder = tempfile::tempdir()?;
+/// # let joints = shm_comm::Channel::new("robot/joints").root(folder.path().join("root"));
+/// use shm_comm::{Observer, Publisher, Start};
+///
+/// let mut publisher = Publisher::<[f64; 3]>::new(&joints)?; // mostly in another process
+/// let mut observer = Observer::with(&joints, Start::Next)?;
+/// publisher.send(&[0.0, 0.5, -0.5])?;
+///
+/// let message = observer.try_recv()?.expect("a message was published");
+/// assert_eq!(message.view().unwrap().to_string(), "[0.0, 0.5, -0.5]");
+/// assert_eq!((message.info.sequence, message.info.missed), (0, 0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Observer {
+    channel: Channel,
+    watched: Option<Watched>,
+    /// When it was last seen whether this is still the channel.
+    looked: Instant,
+}
+
+/// A segment, and where we are in it.
+#[derive(Debug)]
+struct Watched {
+    look: Look,
+    schema: Arc<Schema>,
+    sources: Vec<(u32, Reader)>,
+    /// The rings that are among the sources.
+    known: u64,
+    /// The source to look at first.
+    turn: usize,
+}
+
+/// What is known of a message beside its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageInfo {
+    /// Who published it.
+    pub publisher: PublisherId,
+    /// As of a [`Sample`](crate::Sample::sequence): its number among the messages of its ring.
+    pub sequence: u64,
+    /// How many messages of that ring the observer did not see since the one before.
+    pub missed: u64,
+    /// Its size in bytes: for unsized messages, up to the last element.
+    pub size: usize,
+}
+
+/// A copy of a message, see [`Observer`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Observed {
+    /// Which message it is.
+    pub info: MessageInfo,
+    /// Its bytes, as they were published. Nobody has looked yet whether they are a value of the type;
+    /// [`view`](Self::view) does.
+    pub bytes: Vec<u8>,
+    /// The layout of the channel's messages.
+    pub schema: Arc<Schema>,
+    /// Why there are no bytes, if it claims to have more than there can be.
+    wrong: Option<Invalid>,
+}
+
+impl Observed {
+    /// The message by the channel's schema.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no value of the type: whoever published them has written garbage.
+    pub fn view(&self) -> Result<View<'_>, Invalid> {
+        match &self.wrong {
+            Some(invalid) => Err(invalid.clone()),
+            None => self.schema.view(&self.bytes),
+        }
+    }
+}
+
+impl Observer {
+    /// Observes what is published from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`], as a handle would say: what is there is no channel, is damaged, or may not be read.
+    /// It is no error that there is no channel of that name.
+    pub fn new(channel: impl Into<Channel>) -> Result<Observer, AttachError> {
+        Observer::with(channel, Start::Next)
+    }
+
+    /// The same, beginning with another message. A channel that is made later is read from its first one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn with(channel: impl Into<Channel>, start: Start) -> Result<Observer, AttachError> {
+        let mut observer =
+            Observer { channel: channel.into(), watched: None, looked: Instant::now() };
+        observer.find(|ring| match start {
+            Start::Next => Reader::at_next(ring),
+            Start::Oldest => Reader::at_oldest(ring),
+        })?;
+        Ok(observer)
+    }
+
+    /// The schema of the channel's messages; `None` while there is no channel. A channel that is replaced
+    /// may have another.
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.watched.as_ref().map(|watched| &watched.schema)
+    }
+
+    /// A copy of the next message, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// What took the place of the channel cannot be read, see [`new`](Self::new).
+    pub fn try_recv(&mut self) -> Result<Option<Observed>, AttachError> {
+        self.next(|watched| watched.next(true))
+    }
+
+    /// The same, waiting for it up to `timeout`: it looks again every 50 µs at first, then every
+    /// millisecond.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Observed>, AttachError> {
+        let start = Instant::now();
+        let (mut pause, longest) = PAUSE;
+        loop {
+            let found = self.try_recv()?;
+            let left = timeout.saturating_sub(start.elapsed());
+            if found.is_some() || left.is_zero() {
+                return Ok(found);
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Passes over the next message, if there is one, and says what is known of it: to count messages, which
+    /// for large ones is much cheaper than to copy them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn try_skip(&mut self) -> Result<Option<MessageInfo>, AttachError> {
+        let skipped = self.next(|watched| watched.next(false))?;
+        Ok(skipped.map(|message| message.info))
+    }
+
+    /// A copy of the newest message that is still there, seen before or not; what is older is not seen any
+    /// more. With several publishers it is the newest of one that has something new, if any has.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn latest(&mut self) -> Result<Option<Observed>, AttachError> {
+        self.next(Watched::newest)
+    }
+
+    /// What `read` finds, here or where the channel is now.
+    fn next(
+        &mut self,
+        mut read: impl FnMut(&mut Watched) -> Result<Option<Observed>, AttachError>,
+    ) -> Result<Option<Observed>, AttachError> {
+        if let Some(watched) = &mut self.watched {
+            watched.adopt();
+            if let Some(found) = read(watched)? {
+                return Ok(Some(found));
+            }
+        }
+        let now = Instant::now();
+        if now < self.looked + LOOK_AROUND {
+            return Ok(None);
+        }
+        self.looked = now;
+        if let Some(watched) = &mut self.watched {
+            if watched.look.is_current()? {
+                return Ok(None);
+            }
+            // Its publishers were gone before that: what is not there now will not come, but it may have
+            // come since the look before.
+            watched.adopt();
+            if let Some(found) = read(watched)? {
+                return Ok(Some(found));
+            }
+            self.watched = None;
+        }
+        self.find(|ring| Reader::at_first(ring))?;
+        self.watched.as_mut().map_or(Ok(None), read)
+    }
+
+    /// Opens what has the channel's name now, if anything has.
+    fn find(&mut self, start: impl Fn(&FileRing) -> Reader) -> Result<(), AttachError> {
+        let Some(look) = Look::at(&self.channel, Pattern::PubSub)? else { return Ok(()) };
+        let schema = Arc::new(look.description.schema.clone());
+        let mut watched = Watched { look, schema, sources: Vec::new(), known: 0, turn: 0 };
+        watched.add(start);
+        self.watched = Some(watched);
+        Ok(())
+    }
+}
+
+impl Watched {
+    /// Adds the rings that have appeared.
+    fn adopt(&mut self) {
+        self.add(|ring| Reader::at_first(ring));
+    }
+
+    fn add(&mut self, start: impl Fn(&FileRing) -> Reader) {
+        let rings = self.look.bitmap(header::RINGS_OFFSET);
+        for number in self.look.rings_in(rings & !self.known) {
+            let reader = start(&self.look.ring(number));
+            self.sources.push((number, reader));
+        }
+        self.known |= rings;
+    }
+
+    /// The next message of any publisher, each in its turn.
+    fn next(&mut self, copies: bool) -> Result<Option<Observed>, AttachError> {
+        let count = self.sources.len();
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            if let Some(found) =
+                self.read(index, copies, |reader, ring, attempt| reader.peek(ring, attempt))?
+            {
+                self.turn = index + 1;
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest message: first of those who have something new, then of the one that was read last.
+    fn newest(&mut self) -> Result<Option<Observed>, AttachError> {
+        let count = self.sources.len();
+        let in_turn = (0..count).map(|step| (self.turn + step) % count);
+        let (fresh, seen): (Vec<usize>, Vec<usize>) = in_turn.partition(|index| {
+            let (number, reader) = &self.sources[*index];
+            reader.anything_new(&self.look.ring(*number))
+        });
+        for index in fresh.into_iter().chain(seen.into_iter().rev()) {
+            let newest = |reader: &mut Reader, ring: &FileRing, _| reader.peek_newest(ring);
+            if let Some(mut found) = self.read(index, true, newest)? {
+                self.turn = index + 1;
+                found.info.missed = 0;
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies the message that `peek` finds in a source, if it stays whole meanwhile.
+    fn read(
+        &mut self,
+        index: usize,
+        copies: bool,
+        peek: impl Fn(&mut Reader, &FileRing, u32) -> Option<Peek>,
+    ) -> Result<Option<Observed>, AttachError> {
+        let Some((number, reader)) = self.sources.get_mut(index) else { return Ok(None) };
+        let ring = self.look.ring(*number);
+        for attempt in 0..ring::ATTEMPTS {
+            let Some(peeked) = peek(reader, &ring, attempt) else { return Ok(None) };
+            let size = size(self.look.geometry(), &ring, peeked.position());
+            let bytes = match &size {
+                Ok(size) if copies => copy(&self.look, &ring, peeked.position(), *size)?,
+                _ => Ok(Vec::new()),
+            };
+            let Some(found) = reader.confirm(&ring, peeked) else { continue };
+            let publisher = PublisherId { ring: *number, generation: found.generation };
+            let (sequence, missed) = (found.sequence, found.missed);
+            let wrong = size.as_ref().err().or(bytes.as_ref().err()).cloned();
+            let size = size.unwrap_or_default();
+            let info = MessageInfo { publisher, sequence, missed, size };
+            let (bytes, schema) = (bytes.unwrap_or_default(), self.schema.clone());
+            return Ok(Some(Observed { info, bytes, schema, wrong }));
+        }
+        Ok(None)
+    }
+}
+
+/// Bytes of the message of a position.
+fn size(geometry: &Geometry, ring: &FileRing, position: u64) -> Result<usize, Invalid> {
+    if geometry.payload_stride == 0 {
+        return Ok(geometry.payload_size as usize);
+    }
+    let len = ring.len(position);
+    if len > geometry.max_len {
+        return Err(Invalid::too_long(len, geometry.max_len as usize));
+    }
+    // Not more than `payload_size`, which was checked to be a number.
+    Ok((geometry.payload_fixed + len * geometry.payload_stride) as usize)
+}
+
+fn copy(
+    look: &Look,
+    ring: &FileRing,
+    position: u64,
+    size: usize,
+) -> Result<Result<Vec<u8>, Invalid>, AttachError> {
+    let mut bytes = Vec::new();
+    // How large a message is others say: it is no end of this process if it has no memory for it.
+    if bytes.try_reserve_exact(size).is_err() {
+        let found = format_args!("{size} bytes, more than this process has memory for");
+        return Ok(Err(Invalid::new(found, "whole message")));
+    }
+    bytes.resize(size, 0);
+    ring.copy(position, &mut bytes).map_err(look.door.os("read"))?;
+    Ok(Ok(bytes))
+}
