@@ -18,6 +18,7 @@ const NANOS_PER_SEC: i64 = 1_000_000_000;
 /// assert_eq!(Time { sec: 1, nanosec: 5 }.as_nanos(), 1_000_000_005);
 /// ```
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Time {
     /// Seconds since the epoch, rounded down.

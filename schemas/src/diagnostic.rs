@@ -19,6 +19,7 @@ use shm_comm::{ShmMessage, ShmString, ShmVec};
 /// # Ok::<(), shm_comm::CapacityError>(())
 /// ```
 #[derive(ShmMessage, Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct DiagnosticStatus {
     /// How bad it is.
@@ -35,6 +36,7 @@ pub struct DiagnosticStatus {
 
 /// How bad it is, the worse the greater. Source: the constants of `diagnostic_msgs/msg/DiagnosticStatus`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub enum DiagnosticLevel {
     /// It works.
@@ -50,6 +52,7 @@ pub enum DiagnosticLevel {
 
 /// A named value, as text. Source: `diagnostic_msgs/msg/KeyValue`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct KeyValue {
     /// What it is.

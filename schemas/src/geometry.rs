@@ -9,6 +9,7 @@ use crate::standard::{FrameId, Header};
 
 /// A position in space. Source: `geometry_msgs/msg/Point`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Point {
     /// Metres along the x axis, on a vehicle forward.
@@ -22,6 +23,7 @@ pub struct Point {
 /// A position in space at half the precision: for points of which there are many. Source:
 /// `geometry_msgs/msg/Point32`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Point32 {
     /// Metres along the x axis.
@@ -36,6 +38,7 @@ pub struct Point32 {
 ///
 /// Its unit is that of what it describes. Source: `geometry_msgs/msg/Vector3`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Vector3 {
     /// The part along the x axis, on a vehicle forward.
@@ -52,6 +55,7 @@ pub struct Vector3 {
 /// sin(angle / 2)`, `w = cos(angle / 2)`. The default is no rotation, `w = 1`, as in ROS 2; all-zero
 /// bytes are a value, but no orientation. Source: `geometry_msgs/msg/Quaternion`.
 #[derive(ShmMessage, Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Quaternion {
     /// Of the vector part, along the x axis. No unit, -1 to 1, as all four.
@@ -77,6 +81,7 @@ impl Default for Quaternion {
 
 /// A position and an orientation. Source: `geometry_msgs/msg/Pose`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Pose {
     /// Where it is, in metres.
@@ -87,6 +92,7 @@ pub struct Pose {
 
 /// A velocity, of a body that moves and turns. Source: `geometry_msgs/msg/Twist`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Twist {
     /// Metres per second along each axis.
@@ -97,6 +103,7 @@ pub struct Twist {
 
 /// The way from one frame to another: rotate, then move. Source: `geometry_msgs/msg/Transform`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Transform {
     /// Metres along each axis.
@@ -107,6 +114,7 @@ pub struct Transform {
 
 /// A [`Pose`] at a time, in a frame. Source: `geometry_msgs/msg/PoseStamped`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct PoseStamped {
     /// When, and the frame of `pose`.
@@ -117,6 +125,7 @@ pub struct PoseStamped {
 
 /// A [`Twist`] at a time, in a frame. Source: `geometry_msgs/msg/TwistStamped`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct TwistStamped {
     /// When, and the frame of `twist`.
@@ -127,6 +136,7 @@ pub struct TwistStamped {
 
 /// Where a frame is, at a time, seen from another one. Source: `geometry_msgs/msg/TransformStamped`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct TransformStamped {
     /// When, and the frame from which it is seen: the parent.
@@ -139,6 +149,7 @@ pub struct TransformStamped {
 
 /// A [`Pose`], and how sure one is of it. Source: `geometry_msgs/msg/PoseWithCovariance`.
 #[derive(ShmMessage, Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct PoseWithCovariance {
     /// The estimate.
@@ -146,6 +157,7 @@ pub struct PoseWithCovariance {
     /// The 6 × 6 matrix of covariances, row after row, of x, y, z (metres) and the rotations about the
     /// fixed axes x, y and z (radians). On its diagonal, elements 0, 7, 14, 21, 28 and 35, are the
     /// variances: m² and rad². All 0: not known.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     pub covariance: [f64; 36],
 }
 
@@ -157,12 +169,14 @@ impl Default for PoseWithCovariance {
 
 /// A [`Twist`], and how sure one is of it. Source: `geometry_msgs/msg/TwistWithCovariance`.
 #[derive(ShmMessage, Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct TwistWithCovariance {
     /// The estimate.
     pub twist: Twist,
     /// The 6 × 6 matrix of covariances, row after row, of the velocities along x, y, z (metres per
     /// second) and about x, y, z (radians per second). All 0: not known.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     pub covariance: [f64; 36],
 }
 

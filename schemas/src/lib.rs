@@ -52,11 +52,19 @@
 //! | [`DiagnosticStatus`] | `byte` constants; text and values of any length | an enum; text up to 60, 124 and 60 bytes, up to 16 values | the same |
 //! | [`KeyValue`] | text of any length | up to 28 and 60 bytes | the same |
 //!
+//! # Features
+//!
+//! * `serde`: all messages implement `Serialize`, and those of a fixed size `Deserialize`, so that they can
+//!   be written to logs, as JSON for example, or be part of encoded values. A [`Name`] is a struct of its
+//!   `bytes` there, too. Off by default.
+//!
 //! # Compatibility
 //!
 //! A message's layout is part of what programs agree on: it only changes with the first number of
 //! the version. `layouts.txt`, beside the sources, lists every layout and its hash.
 
+#[cfg(feature = "serde")]
+mod arrays;
 pub mod builtin;
 pub mod diagnostic;
 pub mod geometry;

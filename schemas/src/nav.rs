@@ -7,6 +7,7 @@ use crate::standard::{FrameId, Header};
 
 /// An estimate of where something is and how it moves. Source: `nav_msgs/msg/Odometry`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Odometry {
     /// When, and the frame of `pose`: mostly `odom`.

@@ -12,6 +12,7 @@ use crate::standard::{Header, Name};
 /// Covariances are 3 × 3 matrices, row after row, about x, y and z. All 0: not known. If there is no
 /// estimate of the value at all, the first element is -1.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Imu {
     /// When, and the frame of the unit.
@@ -48,17 +49,22 @@ pub struct Imu {
 /// # Ok::<(), shm_comm_schemas::NameError>(())
 /// ```
 #[derive(ShmMessage, Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct JointState<const N: usize> {
     /// When.
     pub header: Header,
     /// Which joints these are.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     pub name: [Name<40>; N],
     /// Radians, or metres if it slides.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     pub position: [f64; N],
     /// Radians or metres per second.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     pub velocity: [f64; N],
     /// Newton metres, or newtons if it slides.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     pub effort: [f64; N],
 }
 
@@ -83,6 +89,7 @@ impl<const N: usize> Default for JointState<N> {
 /// ([`loan_with_len`](shm_comm::Publisher::loan_with_len)), up to the channel's
 /// [`max_len`](shm_comm::Channel::max_len).
 #[derive(ShmMessage, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[repr(C)]
 pub struct LaserScan {
     /// When the first ray was measured, and the frame of the scanner: it turns about z, from x.
@@ -123,6 +130,7 @@ impl LaserScan {
 
 /// What one ray of a [`LaserScan`] has met.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct ScanPoint {
     /// How far it is, in metres.
@@ -140,6 +148,7 @@ pub struct ScanPoint {
 /// What ROS says in `fields`, `point_step` and `is_bigendian`, the type says here: take another `P` for
 /// points with a colour, a ring or a time, and all that read them agree.
 #[derive(ShmMessage, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[repr(C)]
 pub struct PointCloud<P: ShmMessage = PointXyzi> {
     /// When, and the frame of the points.
@@ -150,6 +159,7 @@ pub struct PointCloud<P: ShmMessage = PointXyzi> {
     pub width: u32,
     /// 1 if every point has been measured; 0 if there may be some that have not, with NaN in them.
     pub is_dense: u8,
+    #[cfg_attr(feature = "serde", serde(skip))]
     _pad0: [u8; 7],
     /// Row after row: `height * width` of them.
     pub points: [P],
@@ -165,6 +175,7 @@ impl<P: ShmMessage> PointCloud<P> {
 
 /// A point that a laser or a depth camera has seen.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct PointXyzi {
     /// Metres along the x axis.
@@ -207,6 +218,7 @@ pub struct PointXyzi {
 /// # }
 /// ```
 #[derive(ShmMessage, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[repr(C)]
 pub struct Image {
     /// When it was taken, and the optical frame of the camera: x to the right in the image, y down, z
@@ -220,6 +232,7 @@ pub struct Image {
     pub encoding: Encoding,
     /// 1 if numbers of more than one byte have the most significant byte first, else 0.
     pub is_bigendian: u8,
+    #[cfg_attr(feature = "serde", serde(skip))]
     _pad0: [u8; 3],
     /// Bytes from one row to the next.
     pub step: u32,
@@ -284,6 +297,7 @@ pub mod encoding {
 ///
 /// What is not measured is NaN, as in the default.
 #[derive(ShmMessage, Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct BatteryState {
     /// When.
@@ -346,6 +360,7 @@ impl Default for BatteryState {
 
 /// What a battery does. Source: `POWER_SUPPLY_STATUS_…` of `sensor_msgs/msg/BatteryState`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub enum PowerSupplyStatus {
     /// Not known.
@@ -364,6 +379,7 @@ pub enum PowerSupplyStatus {
 /// Whether something is wrong with a battery. Source: `POWER_SUPPLY_HEALTH_…` of
 /// `sensor_msgs/msg/BatteryState`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub enum PowerSupplyHealth {
     /// Not known.
@@ -389,6 +405,7 @@ pub enum PowerSupplyHealth {
 
 /// What a battery is made of. Source: `POWER_SUPPLY_TECHNOLOGY_…` of `sensor_msgs/msg/BatteryState`.
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub enum PowerSupplyTechnology {
     /// Not known.

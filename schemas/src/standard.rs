@@ -23,6 +23,7 @@ use crate::builtin::Time;
 /// # Ok::<(), shm_comm_schemas::NameError>(())
 /// ```
 #[derive(ShmMessage, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Header {
     /// When it was measured, or for when it is meant.
@@ -71,9 +72,11 @@ pub type FrameId = Name<40>;
 /// # Ok::<(), shm_comm_schemas::NameError>(())
 /// ```
 #[derive(ShmMessage, Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Name<const N: usize> {
     /// The name ends at the first zero, if there is one.
+    #[cfg_attr(feature = "serde", serde(with = "crate::arrays"))]
     bytes: [u8; N],
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use shm_comm::{AttachError, Error};
 
+use crate::text;
+
 /// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -12,7 +14,7 @@ pub enum Failure {
     NoChannel { name: String, folder: String, hint: String },
     #[error("{0}")]
     NoField(String),
-    #[error("timed out after {} s: {what}", waited.as_secs_f64())]
+    #[error("timed out after {}: {what}", text::time(*waited))]
     TimedOut { what: String, waited: Duration },
     #[error("channel {channel:?} now carries `{now}`, and no longer `{before}`")]
     OtherType { channel: String, now: String, before: String },

@@ -28,6 +28,11 @@ use args::{Args, Command};
 use failure::Failure;
 use folder::Folder;
 
+/// The program of the documentation, which is to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/cli.md")]
+struct Documentation;
+
 /// Does what the arguments say, the first of which is the program's name. The exit status is 0 if that was
 /// done, 1 if it failed, 2 for wrong arguments, 3 if there is no such channel, 4 if it took too long.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -22,7 +22,7 @@ struct Row<'a> {
     subscribers: usize,
     dead_publishers: usize,
     dead_subscribers: usize,
-    /// Messages per second of all publishers; none if it was not measured.
+    /// Messages per second of all publishers; none if it was not measured, or nobody is there.
     rate_hz: Option<f64>,
     memory_bytes: u64,
     /// Nobody is attached to it.
@@ -71,7 +71,8 @@ fn row<'a>(now: &'a ChannelInfo, before: &[ChannelInfo], elapsed: Duration) -> R
     let earlier = before.iter().find(|info| info.path == now.path && info.pattern == now.pattern);
     // One that has come meanwhile, or was replaced, began at 0.
     let count = |earlier: &ChannelInfo| published(now).checked_sub(published(earlier));
-    let rate = earlier.and_then(count).map(|count| count as f64 / elapsed.as_secs_f64());
+    let rate = earlier.filter(|_| !now.is_stale).and_then(count);
+    let rate = rate.map(|count| count as f64 / elapsed.as_secs_f64());
     let alive = |alive: bool| now.publishers.iter().filter(|one| one.alive == alive).count();
     let listening = |alive: bool| now.subscribers.iter().filter(|one| one.alive == alive).count();
     Row {

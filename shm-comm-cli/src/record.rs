@@ -95,7 +95,7 @@ impl Serialize for Record<'_> {
             map.serialize_entry(META, &Meta::of(self.info))?;
         }
         match (&self.fields[..], self.message.value()) {
-            ([], Value::Struct(fields)) => {
+            ([], Value::Struct(fields)) if !fields.is_tuple() => {
                 for (name, value) in fields.iter() {
                     map.serialize_entry(name, &value)?;
                 }

@@ -50,6 +50,7 @@ pub fn rate(hz: f64) -> String {
         hz if hz >= 1e5 => format!("{:.1} kHz", hz / 1e3),
         hz if hz >= 1e3 => format!("{hz:.0} Hz"),
         hz if hz >= 10.0 => format!("{hz:.1} Hz"),
+        0.0 => "0 Hz".to_owned(),
         hz => format!("{hz:.2} Hz"),
     }
 }

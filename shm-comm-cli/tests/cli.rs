@@ -734,3 +734,49 @@ fn help_has_examples_and_completions_complete() {
         assert_eq!(root.fails(wrong).0, 2, "{wrong:?}");
     }
 }
+
+/// Numbers depend on the moment and the machine; the rest of what is printed does not.
+#[test]
+fn the_documentation_shows_what_is_printed() {
+    let (quiet, live) = (Root::new(), Root::new());
+    let (_still, _moving) = (quiet.quiet_robot(), live.robot(&["10"]));
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md")).unwrap();
+    let mut commands = 0;
+    for block in text.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        for example in block.split("$ shm-comm ").skip(1) {
+            let (args, expected) = example.split_once('\n').unwrap();
+            let args: Vec<&str> = args.split(' ').collect();
+            let root = if matches!(args[0], "hz" | "ls") { &live } else { &quiet };
+            let Output { out, err, .. } = root.run(&args);
+            let printed =
+                (out + &err).replace(root.path().to_str().unwrap(), "/dev/shm/shm-comm-1000");
+            assert_eq!(masked(&printed), masked(expected), "{args:?}\n{printed}");
+            commands += 1;
+        }
+    }
+    assert_eq!(commands, 17);
+}
+
+/// Every number as `#`, with its unit if it has one, and every gap as one space.
+fn masked(text: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c.is_ascii_digit() {
+            while rest.next_if(|c| c.is_ascii_digit() || *c == '.').is_some() {}
+            masked.push('#');
+        } else {
+            masked.push(c);
+        }
+    }
+    let words = masked.split(' ').filter(|word| !word.is_empty());
+    // Which unit a number has depends on the number.
+    let word = |word| match word {
+        "µs" | "ns" => "ms",
+        "KiB" | "B" => "MiB",
+        word => word,
+    };
+    words.map(word).collect::<Vec<_>>().join(" ")
+}

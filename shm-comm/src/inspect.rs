@@ -356,14 +356,6 @@ impl Channel {
     }
 }
 
-/// How many publishers are alive on the segment that has the channel's name now; none if there is
-/// no such segment, or nobody can tell.
-pub fn publishers(channel: &Channel, pattern: Pattern) -> usize {
-    let Ok(Some(look)) = Look::at(channel, pattern) else { return 0 };
-    let rings = look.bitmap(header::RINGS_OFFSET);
-    liveness::publishers(look.file(), rings, look.geometry().max_publishers)
-}
-
 /// `None`: there is no such channel.
 fn look(channel: &Channel, pattern: Pattern) -> Result<Option<ChannelInfo>, AttachError> {
     let look = Look::at(channel, pattern)?;

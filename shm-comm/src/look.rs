@@ -20,6 +20,7 @@ use std::os::unix::fs::FileExt;
 use crate::door::Door;
 use crate::error::AttachError;
 use crate::header::{self, Description, Geometry, Pattern};
+use crate::liveness;
 use crate::options::Channel;
 use crate::process::Descriptor;
 use crate::ring::{PINS, ReadMemory, pin_slot};
@@ -96,6 +97,14 @@ impl Look {
     pub fn ring(&self, number: u32) -> FileRing<'_> {
         FileRing { file: self.file(), geometry: self.geometry(), number }
     }
+}
+
+/// How many publishers are alive on the segment that has the channel's name now; none if there is
+/// no such segment, or nobody can tell.
+pub fn publishers(channel: &Channel, pattern: Pattern) -> usize {
+    let Ok(Some(look)) = Look::at(channel, pattern) else { return 0 };
+    let rings = look.bitmap(header::RINGS_OFFSET);
+    liveness::publishers(look.file(), rings, look.geometry().max_publishers)
 }
 
 /// One ring, in a file.

@@ -34,7 +34,7 @@ mod record;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
-mod view;
+pub(crate) mod view;
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
@@ -43,7 +43,6 @@ use crate::payload::Payload;
 
 pub use diff::{Difference, SchemaDiff};
 pub use layout::Malformed;
-pub(crate) use view::Any;
 pub use view::{List, Map, NoSuchField, Raw, Struct, Value, View};
 
 /// The layout of one type: its size, its alignment and what it consists of.

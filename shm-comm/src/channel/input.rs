@@ -12,8 +12,8 @@ use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place};
 use crate::error::{AttachError, RecvError, WaitError};
 use crate::events;
 use crate::header::{self, Pattern, Record};
-use crate::inspect;
 use crate::liveness::{self, Place};
+use crate::look;
 use crate::message::{Invalid, ShmMessage};
 use crate::options::{Channel, Start, SubscriberOptions};
 use crate::process::Owner;
@@ -823,7 +823,7 @@ impl<T: ShmMessage + ?Sized> Input<T> {
         }
         if self.is_retired() {
             // Those that there are have another segment, where the next call goes.
-            return inspect::publishers(&self.channel, Pattern::PubSub);
+            return look::publishers(&self.channel, Pattern::PubSub);
         }
         let rings = self.seat.control.rings().load(Ordering::Acquire);
         let segment = &self.seat.segment;

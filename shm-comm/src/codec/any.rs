@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::{Codec, DecodeError};
-use crate::schema::Any;
+use crate::schema::view::Any;
 
 /// What these bytes say, under the names of a codec and a type; or why they say nothing, if it was tried.
 pub(crate) fn decode(codec: &str, name: &str, bytes: &[u8]) -> Result<Any, Option<DecodeError>> {

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use super::DecodeError;
 use super::any::AnyVisitor;
-use crate::schema::Any;
+use crate::schema::view::Any;
 
 /// Levels of a name. What has more is no type that anybody writes.
 const MAX_DEPTH: usize = 32;

@@ -128,9 +128,9 @@ fn decode(_: &str, _: &str, _: &[u8]) -> Decoded {
 /// # Serialize
 ///
 /// With the feature `serde` it is written as the message itself would be if it derived `Serialize`: structs
-/// as maps, enums as the names of their values. [`Value::Raw`] is a map of `codec`, `type` and `hex`. In
-/// formats for people, such as JSON, a key that is neither text nor an integer of 64 bits becomes text. A
-/// list of more than 4096 elements that take no bytes is an error.
+/// as maps (those without names of fields as lists), enums as the names of their values. [`Value::Raw`] is
+/// a map of `codec`, `type` and `hex`. In formats for people, such as JSON, a key that is neither text nor
+/// an integer of 64 bits becomes text. A list of more than 4096 elements that take no bytes is an error.
 #[derive(Clone)]
 pub struct View<'a>(Inner<'a>);
 
@@ -477,6 +477,12 @@ impl<'v> Struct<'v> {
     /// There are none.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+
+    /// They have no names in the source, but are called `0`, `1` and so on.
+    pub fn is_tuple(&self) -> bool {
+        let mut fields = self.fields.iter().enumerate();
+        !self.is_empty() && fields.all(|(i, field)| field.name == i.to_string())
     }
 
     /// Their names and values, in the order of their offsets.

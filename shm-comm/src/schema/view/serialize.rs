@@ -43,6 +43,14 @@ impl Serialize for View<'_> {
                 }
                 seq.end()
             }
+            Value::Struct(fields) if fields.is_tuple() => {
+                let mut values = fields.iter().map(|(_, value)| value);
+                // As serde does: a struct of one field without a name is that field.
+                if let (1, Some(value)) = (fields.len(), values.next()) {
+                    return value.serialize(serializer);
+                }
+                serializer.collect_seq(fields.iter().map(|(_, value)| value))
+            }
             Value::Struct(fields) => {
                 let mut map = serializer.serialize_map(Some(fields.len()))?;
                 for (name, value) in fields.iter() {
@@ -55,7 +63,7 @@ impl Serialize for View<'_> {
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
                 for (key, value) in entries.iter() {
                     match is_for_people && !is_key(&key.value()) {
-                        true => map.serialize_entry(&key.to_string(), &value)?,
+                        true => map.serialize_entry(&key_text(&key), &value)?,
                         false => map.serialize_entry(&key, &value)?,
                     }
                 }
@@ -93,6 +101,16 @@ fn is_key(value: &Value<'_>) -> bool {
         Value::Unsigned(value) => u64::try_from(*value).is_ok(),
         Value::Signed(value) => i64::try_from(*value).is_ok(),
         _ => false,
+    }
+}
+
+/// What stands for any other.
+fn key_text(key: &View<'_>) -> String {
+    match key.value() {
+        Value::Text(text) => text.to_owned(),
+        Value::Char(value) => value.to_string(),
+        Value::Some(value) => key_text(&value),
+        _ => key.to_string(),
     }
 }
 

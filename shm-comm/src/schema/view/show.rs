@@ -63,6 +63,14 @@ fn write_line(view: &View<'_>, f: &mut Formatter<'_>) -> fmt::Result {
                 (_, more) => write!(f, ", … {more} more]"),
             }
         }
+        Value::Struct(fields) if fields.is_tuple() => {
+            write!(f, "{}(", Visible(fields.name()))?;
+            for (i, (_, value)) in fields.iter().enumerate() {
+                f.write_str(if i > 0 { ", " } else { "" })?;
+                write_line(&value, f)?;
+            }
+            f.write_char(')')
+        }
         Value::Struct(fields) => {
             write!(f, "{} {{", Visible(fields.name()))?;
             for (i, (name, value)) in fields.iter().enumerate() {

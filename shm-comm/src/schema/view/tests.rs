@@ -124,6 +124,13 @@ fn every_kind_is_shown_in_both_forms() {
     same(enumeration("Mode", Primitive::U8, [("A", 1), ("B", 2)]), &[2], "B");
     same(encoded("json", "Plan"), &[0, 255], "json(Plan) 0x00ff");
     same(encoded("json", "Plan"), &[1; 40], &format!("json(Plan) 0x{}… 8 more", "01".repeat(32)));
+    let meters = strukt("Meters", [("0", u8())]);
+    check(
+        &strukt("Way", [("0", meters), ("1", u8())]),
+        &[1, 2],
+        "Way(Meters(1), 2)",
+        "0:\n  0: 1\n1: 2",
+    );
     let pair = || strukt("Pair", [("a", u8()), ("b", array(u8(), 2))]);
     check(
         &slice(pair()),
@@ -222,6 +229,30 @@ fn in_an_option_that_is_none_all_fields_are_none() {
     for path in ["goal.nothing", "goal.list[4]", "goal.deep[2]", "goal.list[0].x"] {
         assert!(view.get(path).is_err(), "{path}");
     }
+}
+
+#[test]
+fn a_path_leads_to_a_type_without_a_message() {
+    let wheel = strukt("Wheel", [("speed", option(f32()))]);
+    let car = strukt("Car", [("n", u32()), ("names", vec(string(4), 3)), ("wheels", slice(wheel))]);
+    for (path, name) in [
+        ("", "Car"),
+        ("names[2]", "ShmString<4>"),
+        ("wheels", "[Wheel]"),
+        ("wheels[1000].speed", "ShmOption<f32>"),
+    ] {
+        assert_eq!(car.field(path).unwrap().unwrap().name(), name, "{path}");
+    }
+    for (path, text) in [
+        ("names[3]", "`ShmVec<ShmString<4>, 3>` has no \"[3]\", it has 3 elements"),
+        ("wheels.x", "`[Wheel]` has no \"x\", nor any other field"),
+        ("wheels[0].x", "`Wheel` has no \"x\", it has `speed`"),
+    ] {
+        let error = car.field(path).unwrap_err().to_string();
+        assert_eq!(error, format!("no field {path:?}: {text}"));
+    }
+    let plan = encoded("msgpack", "Plan");
+    assert_eq!((plan.field("a.b").unwrap(), plan.field("").unwrap()), (None, Some(&plan)));
 }
 
 #[test]
