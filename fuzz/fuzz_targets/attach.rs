@@ -1,4 +1,4 @@
-//! Any bytes become the file of a channel, and handles are opened on it and used.
+//! Any bytes become the file of a channel, which is looked at, and handles are opened on it and used.
 //!
 //! ```text
 //! input   flags u8 · length of the file in units of 64 bytes u16 · rest
@@ -18,7 +18,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use shm_comm::{AttachError, Channel, Publisher, Read, Start, Subscriber, SubscriberOptions, Wait};
+use shm_comm::{
+    AttachError, Channel, FileInfo, Observer, Publisher, Read, Start, Subscriber, SubscriberOptions,
+    Wait, files,
+};
 
 /// Edits of a segment that was right, else the bytes of the file.
 const PATCH: u8 = 1;
@@ -71,6 +74,14 @@ fuzz_target!(|input: &[u8]| {
     if has(LIVE) {
         lock_as_a_member(&file);
     }
+    let content = || {
+        let mut content = vec![0; before as usize];
+        file.read_exact_at(&mut content, 0).unwrap();
+        content
+    };
+    let looked_at = content();
+    look_at_it(root.path());
+    assert!(content() == looked_at, "changed by a look");
     let opened = use_it(root.path(), *flags);
     let is_there = path.exists();
     match (has(LIVE), opened) {
@@ -81,13 +92,41 @@ fuzz_target!(|input: &[u8]| {
         (false, false) => {
             // What is no segment is nobody's to change.
             assert!(is_there, "removed, and nothing came of it");
-            let mut after = vec![0; before as usize];
-            file.read_exact_at(&mut after, 0).unwrap();
             bytes.resize(before as usize, 0);
-            assert!(after == bytes, "changed");
+            assert!(content() == bytes, "changed");
         }
     }
 });
+
+/// Everything that a tool does.
+fn look_at_it(root: &Path) {
+    let [file] = &files(Some(root)).unwrap()[..] else { panic!("there is one file") };
+    let channel = Channel::new(CHANNEL).root(root);
+    let mut observer = match (file, Observer::with(&channel, Start::Oldest)) {
+        (FileInfo::Channel(_), observer) => observer.unwrap(),
+        (FileInfo::Refused { error, .. }, observer) => {
+            assert_eq!(error.to_string(), observer.unwrap_err().to_string());
+            return;
+        }
+        (other, _) => panic!("{other:?}"),
+    };
+    for problem in channel.check().unwrap() {
+        assert!(!problem.is_empty());
+    }
+    for turn in 0..9 {
+        let found = match turn {
+            8 => observer.latest(),
+            2 | 5 => observer.try_skip().map(|_| None),
+            _ => observer.try_recv(),
+        };
+        if let Ok(Some(message)) = found {
+            match message.view() {
+                Ok(view) => assert!(!view.to_string().is_empty()),
+                Err(invalid) => assert!(!invalid.to_string().is_empty()),
+            }
+        }
+    }
+}
 
 /// Whether any handle could be opened.
 fn use_it(root: &Path, flags: u8) -> bool {

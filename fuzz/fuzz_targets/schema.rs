@@ -1,5 +1,5 @@
 //! Any bytes are read as a schema. What is accepted is written as the same bytes, and everything that is
-//! done with a schema can be done with it.
+//! done with a schema can be done with it; also to view messages, whatever is in them.
 //!
 //! ```text
 //! input   flags u8 · rest
@@ -9,6 +9,7 @@
 //! ```
 #![no_main]
 
+use std::io;
 use std::num::NonZero;
 use std::sync::LazyLock;
 
@@ -20,6 +21,8 @@ const REPAIR: u8 = 1;
 /// Edits of a schema that was right.
 const EDIT: u8 = 2;
 
+/// No longer message is viewed.
+const LONGEST_MESSAGE: usize = 1 << 16;
 /// No text has more: 32 differences, each with a path of all names that there can be.
 const LONGEST: usize = 32 << 20;
 
@@ -71,6 +74,8 @@ fuzz_target!(|input: &[u8]| {
     check(&schema.name());
     check(&schema.to_string());
     let _ = (schema.hash(), schema.stride());
+    view(&schema, &[0]);
+    view(&schema, rest);
 
     assert_eq!(schema.extends(&schema), Ok(()));
     for (one, other) in [(&schema, robot), (robot, &schema)] {
@@ -84,6 +89,28 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
+
+/// Views a message of as many bytes as it should have, made of these, again and again.
+fn view(schema: &Schema, bytes: &[u8]) {
+    let elements = schema.stride().unwrap_or(0).saturating_mul(bytes.len() % 20);
+    let len = schema.size.saturating_add(elements);
+    if len > LONGEST_MESSAGE || bytes.is_empty() {
+        return;
+    }
+    let message: Vec<u8> = bytes.iter().copied().cycle().take(len).collect();
+    match schema.view(&message) {
+        Err(invalid) => check(&invalid.to_string()),
+        Ok(view) => {
+            check(&view.to_string());
+            check(&format!("{view:#.3}"));
+            assert_eq!(view.get("").unwrap().bytes(), message);
+            if let Err(missing) = view.get("x.y[0]") {
+                check(&missing.to_string());
+            }
+            let _ = serde_json::to_writer(io::sink(), &view);
+        }
+    }
+}
 
 /// Something can be said, and not too much.
 fn check(text: &str) {
