@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::AttachError;
 use crate::events;
 use crate::folder::{file_name, is_absent, kind_of, open_root, root};
-use crate::header::{self, Pattern, Refusal};
+use crate::header::{self, PATTERNS, Pattern, Refusal};
 use crate::liveness;
 use crate::options::{Access, Channel};
 use crate::os::{self, Lock};
@@ -37,7 +37,7 @@ const MAX_ASIDE: u32 = 8;
 enum Aside {
     /// Somebody listens there.
     Awaited,
-    /// Somebody else is about to take its name away.
+    /// Somebody else is about to take its name away; or it is none of ours.
     InUse,
     /// Nothing, or nobody who listens; then with its publishers' byte held, which nobody has a use for any
     /// more but those who take its name away.
@@ -298,23 +298,26 @@ impl Door {
         self.look_aside().removed
     }
 
-    /// The channel of which this file of a folder was set aside (empty if that cannot be told), and whether
-    /// somebody listens there. `None`: it is no such file.
-    pub fn aside_at(root: &Path, access: Access, file_name: &str) -> Option<(String, bool)> {
-        let (hash, number) =
-            file_name.strip_prefix('.')?.strip_suffix(".retired")?.split_once('.')?;
+    /// A segment that was set aside, and its channel's name; an empty one if that cannot be told, or another
+    /// channel's is in the file. `None`: there is no such file, or it is none of ours.
+    pub fn aside_at(root: &Path, access: Access, file: &str) -> Option<(String, Descriptor)> {
+        let (hash, number) = file.strip_prefix('.')?.strip_suffix(".retired")?.split_once('.')?;
         let hash = u64::from_str_radix(hash, 16).ok()?;
         let number = number.parse().ok().filter(|number| *number < MAX_ASIDE)?;
-        if aside_name(hash, number) != file_name {
+        if aside_name(hash, number) != file {
             return None;
         }
         let folder = open_root(root, access, false).ok()?;
-        let (name, path) = (CString::new(file_name).ok()?, root.join(file_name));
+        let (name, path) = (CString::new(file).ok()?, root.join(file));
         let door = Door { folder, name, hash, path, access };
-        let Ok(Some((file, _))) = door.look() else { return None };
-        let description = door.describe(file.file());
-        let channel = description.map_or(String::new(), |description| description.name);
-        Some((channel, liveness::anyone_listens(file.file()).unwrap_or(true)))
+        let (file, _) = door.look().ok()??;
+        let is_its = |name: &String| {
+            let pattern =
+                |pattern| file_name(name, pattern).is_ok_and(|n| fnv1a(n.as_bytes()) == hash);
+            PATTERNS.into_iter().any(pattern)
+        };
+        let name = door.describe(file.file()).ok().map(|found| found.name).filter(is_its);
+        Some((name.unwrap_or_default(), file))
     }
 
     /// What was set aside and is still there.
@@ -336,8 +339,14 @@ impl Door {
         }
         match Descriptor::open(|| os::open_file(self.folder.file(), name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Aside::Free(None),
+            Err(_)
+                if os::look_at(self.folder.file(), name).is_some_and(|found| !found.is_file()) =>
+            {
+                Aside::InUse
+            }
             // What cannot be told is no reason to remove anything.
             Err(_) => Aside::Awaited,
+            Ok(file) if !self.is_segment(file.file()) => Aside::InUse,
             Ok(file) if liveness::anyone_listens(file.file()).unwrap_or(true) => Aside::Awaited,
             Ok(file) => match os::lock(file.file(), liveness::PUBLISHERS, Lock::Exclusive) {
                 Ok(true) if self.may_change(file.file(), name).unwrap_or(false) => {
@@ -346,6 +355,12 @@ impl Door {
                 _ => Aside::InUse,
             },
         }
+    }
+
+    /// Whether it is one, perhaps of another release. What is not is not ours to remove.
+    fn is_segment(&self, file: &File) -> bool {
+        let found = self.trust(file).and_then(|_| self.describe(file));
+        matches!(found, Ok(_) | Err(AttachError::FormatVersion { .. }))
     }
 
     /// Removes a segment that was set aside, if it is this one, and nobody else is doing so. The caller is

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::door::Door;
 use crate::error::{AttachError, Error};
@@ -230,7 +231,14 @@ pub fn files(root: Option<&Path>) -> Result<Vec<FileInfo>, Error> {
             };
         }
         match Door::aside_at(&root, access, name) {
-            Some((name, is_awaited)) => Some(FileInfo::Replaced { name, path, is_awaited }),
+            Some((name, file)) => {
+                let is_left = || Ok(!liveness::anyone_listens(file.file())?);
+                let is_awaited = !lasts(is_left).unwrap_or(false);
+                let is_there = || std::fs::symlink_metadata(&path).is_ok();
+                (is_awaited || is_there()).then_some(FileInfo::Replaced { name, path, is_awaited })
+            }
+            // Files come and go meanwhile.
+            None if folder::is_absent(&path) => None,
             None => Some(FileInfo::Foreign { path }),
         }
     };
@@ -322,6 +330,9 @@ impl Channel {
     /// Removes what a channel has left whose participants were all killed, and says whether there was
     /// anything. It refuses, with `false`, while anybody is attached.
     ///
+    /// Segments that were replaced and that nobody reads any more are left, too, and removed also while
+    /// somebody is attached to the one that has taken their place.
+    ///
     /// It need not be called: the next to come does the same.
     ///
     /// # Errors
@@ -358,19 +369,42 @@ impl Channel {
 
 /// `None`: there is no such channel.
 fn look(channel: &Channel, pattern: Pattern) -> Result<Option<ChannelInfo>, AttachError> {
-    let look = Look::at(channel, pattern)?;
-    look.map(|look| info(look, pattern)).transpose()
+    for _ in 0..LOOKS {
+        let Some(look) = Look::at(channel, pattern)? else { return Ok(None) };
+        if let Some(info) = info(look, pattern)? {
+            return Ok(Some(info));
+        }
+    }
+    // Whoever is there leaves at once, again and again.
+    Ok(None)
 }
 
-fn info(look: Look, pattern: Pattern) -> Result<ChannelInfo, AttachError> {
+/// Whether it is so whenever we look. Who leaves is for a moment neither here nor gone.
+fn lasts(is_so: impl Fn() -> io::Result<bool>) -> io::Result<bool> {
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        if !is_so()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `None`: it has been removed or replaced while we looked at it.
+fn info(look: Look, pattern: Pattern) -> Result<Option<ChannelInfo>, AttachError> {
     let places = places(&look).map_err(look.door.os("inspect"))?;
     let control = look.control().map_err(look.door.os("read"))?;
     let publishers = publisher_infos(&look, &places, &control);
     let subscribers = subscriber_infos(&look, &places, &control);
-    let attached = liveness::anyone_is_attached(look.file());
-    let is_stale = !attached.map_err(look.door.os("inspect"))?;
+    let is_left = || Ok(!liveness::anyone_is_attached(look.file())?);
+    let is_stale = lasts(is_left).map_err(look.door.os("inspect"))?;
+    if is_stale && !look.door.is_named(look.file()).map_err(look.door.os("inspect"))? {
+        return Ok(None);
+    }
     let Description { name, schema, layout_hash, geometry, .. } = look.description;
-    Ok(ChannelInfo {
+    Ok(Some(ChannelInfo {
         name,
         pattern,
         path: look.door.path().to_owned(),
@@ -391,7 +425,7 @@ fn info(look: Look, pattern: Pattern) -> Result<ChannelInfo, AttachError> {
         subscribers,
         is_stale,
         is_retired: control.is_retired(),
-    })
+    }))
 }
 
 /// Which places are taken: publishers by their number, then subscribers.
@@ -511,6 +545,8 @@ fn check(look: &Look, problems: &mut Vec<String>) -> io::Result<()> {
 
 /// So often somebody is looked at who seems dead.
 const LOOKS: u32 = 3;
+/// And so long after a look at what everybody seems to have left. Who leaves takes microseconds.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The unit of `st_blocks`, whatever the file system's own.
 const BLOCK: u64 = 512;

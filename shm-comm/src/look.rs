@@ -22,6 +22,7 @@ use crate::error::AttachError;
 use crate::header::{self, Description, Geometry, Pattern};
 use crate::liveness;
 use crate::options::Channel;
+use crate::os::FileId;
 use crate::process::Descriptor;
 use crate::ring::{PINS, ReadMemory, pin_slot};
 use crate::segment;
@@ -48,6 +49,21 @@ impl Look {
 
     pub fn file(&self) -> &File {
         self.file.file()
+    }
+
+    /// Which file it is: no other one is while this is open.
+    pub fn id(&self) -> FileId {
+        self.file.id()
+    }
+
+    /// False in a child that was forked off: there it is closed.
+    pub fn is_here(&self) -> bool {
+        self.file.owner().is_here()
+    }
+
+    /// Whether what was read until now was of this file: somebody may have closed it behind our back.
+    pub fn is_intact(&self) -> bool {
+        self.file.is_intact()
     }
 
     pub fn geometry(&self) -> &Geometry {

@@ -61,6 +61,12 @@ pub struct Observer {
 struct Watched {
     look: Look,
     schema: Arc<Schema>,
+    place: Place,
+}
+
+/// What was read of a segment.
+#[derive(Clone, Debug)]
+struct Place {
     sources: Vec<(u32, Reader)>,
     /// The rings that are among the sources.
     known: u64,
@@ -128,13 +134,14 @@ impl Observer {
     ///
     /// As for [`new`](Self::new).
     pub fn with(channel: impl Into<Channel>, start: Start) -> Result<Observer, AttachError> {
-        let mut observer =
-            Observer { channel: channel.into(), watched: None, looked: Instant::now() };
-        observer.find(|ring| match start {
-            Start::Next => Reader::at_next(ring),
-            Start::Oldest => Reader::at_oldest(ring),
-        })?;
-        Ok(observer)
+        let channel = channel.into();
+        let watched = Look::at(&channel, Pattern::PubSub)?.map(|look| {
+            Watched::new(look, |ring| match start {
+                Start::Next => Reader::at_next(ring),
+                Start::Oldest => Reader::at_oldest(ring),
+            })
+        });
+        Ok(Observer { channel, watched, looked: Instant::now() })
     }
 
     /// The schema of the channel's messages; `None` while there is no channel. A channel that is replaced
@@ -194,49 +201,83 @@ impl Observer {
     }
 
     /// What `read` finds, here or where the channel is now.
-    fn next(
-        &mut self,
-        mut read: impl FnMut(&mut Watched) -> Result<Option<Observed>, AttachError>,
-    ) -> Result<Option<Observed>, AttachError> {
-        if let Some(watched) = &mut self.watched {
-            watched.adopt();
-            if let Some(found) = read(watched)? {
-                return Ok(Some(found));
-            }
+    fn next(&mut self, read: Read) -> Result<Option<Observed>, AttachError> {
+        if let Some(found) = self.try_read(read)? {
+            return Ok(Some(found));
         }
         let now = Instant::now();
         if now < self.looked + LOOK_AROUND {
             return Ok(None);
         }
         self.looked = now;
-        if let Some(watched) = &mut self.watched {
-            if watched.look.is_current()? {
+        if let Some(watched) = &self.watched {
+            let is_current = watched.look.is_current();
+            if watched.look.is_intact() && is_current? {
                 return Ok(None);
             }
             // Its publishers were gone before that: what is not there now will not come, but it may have
             // come since the look before.
-            watched.adopt();
-            if let Some(found) = read(watched)? {
+            if let Some(found) = self.try_read(read)? {
                 return Ok(Some(found));
             }
-            self.watched = None;
         }
-        self.find(|ring| Reader::at_first(ring))?;
-        self.watched.as_mut().map_or(Ok(None), read)
+        self.find()?;
+        self.try_read(read)
     }
 
-    /// Opens what has the channel's name now, if anything has.
-    fn find(&mut self, start: impl Fn(&FileRing) -> Reader) -> Result<(), AttachError> {
-        let Some(look) = Look::at(&self.channel, Pattern::PubSub)? else { return Ok(()) };
-        let schema = Arc::new(look.description.schema.clone());
-        let mut watched = Watched { look, schema, sources: Vec::new(), known: 0, turn: 0 };
-        watched.add(start);
-        self.watched = Some(watched);
+    /// What `read` finds in the segment that is open.
+    fn try_read(&mut self, read: Read) -> Result<Option<Observed>, AttachError> {
+        for _ in 0..LOSSES {
+            let Some(watched) = &mut self.watched else { return Ok(None) };
+            if watched.look.is_here() {
+                let before = watched.place.clone();
+                watched.adopt();
+                let found = read(watched);
+                if watched.look.is_intact() {
+                    return found;
+                }
+                // Whatever was read was another file.
+                watched.place = before;
+            }
+            self.find()?;
+        }
+        Ok(None)
+    }
+
+    /// Opens what has the channel's name now, if anything has. If that is what was open, it goes on where it
+    /// was; what was not is read from its first message.
+    fn find(&mut self) -> Result<(), AttachError> {
+        let there = Look::at(&self.channel, Pattern::PubSub)?;
+        match (there, &mut self.watched) {
+            (Some(look), Some(watched)) if watched.is_at(&look) => watched.look = look,
+            (there, _) => {
+                self.watched = there.map(|look| Watched::new(look, |ring| Reader::at_first(ring)));
+            }
+        }
         Ok(())
     }
 }
 
+/// How to look for a message.
+type Read = fn(&mut Watched) -> Result<Option<Observed>, AttachError>;
+
+/// So often the file is opened again that was closed by somebody else: once is enough if he does it once.
+const LOSSES: u32 = 3;
+
 impl Watched {
+    fn new(look: Look, start: impl Fn(&FileRing) -> Reader) -> Watched {
+        let schema = Arc::new(look.description.schema.clone());
+        let place = Place { sources: Vec::new(), known: 0, turn: 0 };
+        let mut watched = Watched { look, schema, place };
+        watched.add(start);
+        watched
+    }
+
+    /// Whether that is the segment which is read here: perhaps retired, but nothing has taken its place yet.
+    fn is_at(&self, look: &Look) -> bool {
+        self.look.id() == look.id() && self.look.geometry() == look.geometry()
+    }
+
     /// Adds the rings that have appeared.
     fn adopt(&mut self) {
         self.add(|ring| Reader::at_first(ring));
@@ -244,22 +285,22 @@ impl Watched {
 
     fn add(&mut self, start: impl Fn(&FileRing) -> Reader) {
         let rings = self.look.bitmap(header::RINGS_OFFSET);
-        for number in self.look.rings_in(rings & !self.known) {
+        for number in self.look.rings_in(rings & !self.place.known) {
             let reader = start(&self.look.ring(number));
-            self.sources.push((number, reader));
+            self.place.sources.push((number, reader));
         }
-        self.known |= rings;
+        self.place.known |= rings;
     }
 
     /// The next message of any publisher, each in its turn.
     fn next(&mut self, copies: bool) -> Result<Option<Observed>, AttachError> {
-        let count = self.sources.len();
+        let count = self.place.sources.len();
         for step in 0..count {
-            let index = (self.turn + step) % count;
+            let index = (self.place.turn + step) % count;
             if let Some(found) =
                 self.read(index, copies, |reader, ring, attempt| reader.peek(ring, attempt))?
             {
-                self.turn = index + 1;
+                self.place.turn = index + 1;
                 return Ok(Some(found));
             }
         }
@@ -268,16 +309,16 @@ impl Watched {
 
     /// The newest message: first of those who have something new, then of the one that was read last.
     fn newest(&mut self) -> Result<Option<Observed>, AttachError> {
-        let count = self.sources.len();
-        let in_turn = (0..count).map(|step| (self.turn + step) % count);
+        let count = self.place.sources.len();
+        let in_turn = (0..count).map(|step| (self.place.turn + step) % count);
         let (fresh, seen): (Vec<usize>, Vec<usize>) = in_turn.partition(|index| {
-            let (number, reader) = &self.sources[*index];
+            let (number, reader) = &self.place.sources[*index];
             reader.anything_new(&self.look.ring(*number))
         });
         for index in fresh.into_iter().chain(seen.into_iter().rev()) {
             let newest = |reader: &mut Reader, ring: &FileRing, _| reader.peek_newest(ring);
             if let Some(mut found) = self.read(index, true, newest)? {
-                self.turn = index + 1;
+                self.place.turn = index + 1;
                 found.info.missed = 0;
                 return Ok(Some(found));
             }
@@ -292,7 +333,7 @@ impl Watched {
         copies: bool,
         peek: impl Fn(&mut Reader, &FileRing, u32) -> Option<Peek>,
     ) -> Result<Option<Observed>, AttachError> {
-        let Some((number, reader)) = self.sources.get_mut(index) else { return Ok(None) };
+        let Some((number, reader)) = self.place.sources.get_mut(index) else { return Ok(None) };
         let ring = self.look.ring(*number);
         for attempt in 0..ring::ATTEMPTS {
             let Some(peeked) = peek(reader, &ring, attempt) else { return Ok(None) };
@@ -342,4 +383,40 @@ fn copy(
     bytes.resize(size, 0);
     ring.copy(position, &mut bytes).map_err(look.door.os("read"))?;
     Ok(Ok(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Publisher, Subscriber};
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+
+    #[test]
+    fn what_is_retired_and_not_replaced_yet_is_read_once() {
+        let private = std::fs::Permissions::from_mode(0o700);
+        let root = tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap();
+        let channel = Channel::new("c").root(root.path());
+        let _subscriber = Subscriber::<u64>::new(&channel).unwrap();
+        let mut publisher = Publisher::<u64>::new(&channel).unwrap();
+        let mut observer = Observer::with(&channel, Start::Oldest).unwrap();
+        publisher.send(&1).unwrap();
+        assert_eq!(observer.try_recv().unwrap().unwrap().info.sequence, 0);
+        publisher.send(&2).unwrap();
+        // As if somebody had been killed right after he has retired it.
+        let watched = observer.watched.as_ref().unwrap();
+        let offset = watched.look.geometry().control_offset + header::RETIRED_OFFSET;
+        let file = std::fs::OpenOptions::new().write(true).open(root.path().join("c.pubsub"));
+        file.unwrap().write_all_at(&header::RETIRED.to_ne_bytes(), offset).unwrap();
+        assert_eq!(observer.recv_timeout(3 * LOOK_AROUND).unwrap().unwrap().info.sequence, 1);
+        assert!(observer.recv_timeout(5 * LOOK_AROUND).unwrap().is_none());
+        publisher.send(&3).unwrap();
+        let third = observer.recv_timeout(3 * LOOK_AROUND).unwrap().unwrap();
+        assert_eq!((third.info.sequence, third.info.missed), (2, 0));
+        // The next one to come makes another. (Who has retired it had seen that no publisher was there.)
+        drop(publisher);
+        let mut next = Publisher::<u64>::new(&channel).unwrap();
+        next.send(&4).unwrap();
+        let fourth = observer.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+        assert_eq!((fourth.info.sequence, fourth.bytes), (0, 4_u64.to_ne_bytes().to_vec()));
+    }
 }

@@ -575,7 +575,7 @@ fn landing(memory: &impl ReadMemory, at_least: u64, lapped: u32) -> u64 {
 }
 
 /// Where a reader is in one ring.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     position: u64,
     /// The sequence of the message that comes next if none is missed. Unknown if the ring was too
@@ -688,11 +688,11 @@ impl Reader {
     /// missed was jumped over.
     pub fn peek_newest(&mut self, memory: &impl ReadMemory) -> Option<Peek> {
         for _ in 0..ATTEMPTS {
-            let (newest, _) = self.find_newest(memory)?;
+            let (newest, end) = self.find_newest(memory)?;
             if let Some(position) = newest
                 && let Some(peek) = self.peek_at(memory, position)
             {
-                return Some(peek);
+                return Some(Peek { next: end, ..peek });
             }
         }
         None
@@ -729,7 +729,7 @@ impl Reader {
     fn peek_at(&self, memory: &impl ReadMemory, position: u64) -> Option<Peek> {
         let meta = Meta(memory.load_meta(position)); // Edge F.
         let is_ready = Word(memory.load_word(position)) == Word::ready(position);
-        is_ready.then_some(Peek { position, meta })
+        is_ready.then_some(Peek { position, meta, next: position + 1 })
     }
 
     /// After the copy: was that the message all the time? Then it counts as read.
@@ -741,7 +741,9 @@ impl Reader {
         if Word(memory.load_word(peek.position)) != Word::ready(peek.position) {
             return None;
         }
-        Some(self.account(memory, (), peek.position, peek.meta))
+        let found = self.account(memory, (), peek.position, peek.meta);
+        self.position = peek.next;
+        Some(found)
     }
 
     /// Moves on to the next position that holds a message, and has just been seen `READY`.
@@ -819,6 +821,8 @@ impl Reader {
 pub struct Peek {
     position: u64,
     meta: Meta,
+    /// Where to go on after it.
+    next: u64,
 }
 
 impl Peek {

@@ -222,3 +222,31 @@ fn readers_that_keep_up_hear_everybody_whoever_comes_and_goes() {
     assert!(sent > 0);
     root.assert_empty();
 }
+
+#[test]
+fn what_is_no_segment_and_has_the_name_of_one_set_aside_is_left_alone() {
+    let root = Root::new();
+    // What the name is.
+    let late = Subscriber::<u64>::new(root.channel()).unwrap();
+    send_one(&root.channel(), 4, 1);
+    let is_aside = |path: &PathBuf| path.extension().is_some_and(|end| end == "retired");
+    let aside = root.files().into_iter().find(is_aside).unwrap();
+    drop(late);
+    root.channel().remove_stale().unwrap();
+    root.assert_empty();
+
+    std::fs::write(&aside, "precious").unwrap();
+    let second = aside.to_str().unwrap().replace(".0.retired", ".1.retired");
+    std::os::unix::fs::symlink("/nowhere", &second).unwrap();
+    let mut late = Subscriber::<u64>::new(root.channel()).unwrap();
+    send_one(&root.channel(), 4, 1);
+    send_one(&root.channel(), 8, 2);
+    assert_eq!(*next(&mut late), 2, "there are other names");
+    assert!(!root.channel().remove_stale().unwrap());
+    drop(late);
+    assert!(!root.channel().remove_stale().unwrap());
+    let mut left = root.files();
+    left.sort();
+    assert_eq!(left, [aside.clone(), PathBuf::from(second)], "and nobody waits for them");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "precious");
+}

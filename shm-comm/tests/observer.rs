@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -257,6 +258,47 @@ fn it_needs_no_right_to_write() {
     let mut observer = Observer::new(root.channel()).unwrap();
     publisher.send(&7).unwrap();
     assert_eq!(next(&mut observer).view().unwrap().to_string(), "7");
+}
+
+/// Descriptors of this process that lead to a file and are for reading only.
+fn descriptors_to_read(file: &std::path::Path) -> Vec<i32> {
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let leads_there = |number: &i32| {
+        let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+        // SAFETY: Takes numbers only.
+        let flags = unsafe { libc::fcntl(*number, libc::F_GETFL) };
+        link.is_ok_and(|link| link == file) && flags & libc::O_ACCMODE == libc::O_RDONLY
+    };
+    numbers
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(leads_there)
+        .collect()
+}
+
+#[test]
+fn a_descriptor_that_somebody_else_closes_is_opened_again() {
+    let (root, other) = (Root::new(), Root::new());
+    let mut publisher = Publisher::<Numbered>::new(root.channel()).unwrap();
+    let mut stranger = Publisher::<Numbered>::new(other.channel()).unwrap();
+    let mut observer = Observer::new(root.channel()).unwrap();
+    for i in 0..20 {
+        publisher.send(&Numbered::new(2 * i)).unwrap();
+        stranger.send(&Numbered::new(666)).unwrap();
+        let [descriptor] = descriptors_to_read(&root.file())[..] else { panic!("one of ours") };
+        // The number is another file's at once.
+        let file = std::fs::File::open(other.file()).unwrap();
+        // SAFETY: As a daemon that closes what it does not know.
+        assert!(unsafe { libc::dup2(file.as_raw_fd(), descriptor) } >= 0);
+        publisher.send(&Numbered::new(2 * i + 1)).unwrap();
+        for expected in [2 * i, 2 * i + 1] {
+            let message = next(&mut observer);
+            let info = message.info;
+            assert_eq!((number(&message), info.sequence, info.missed), (expected, expected, 0));
+        }
+        assert!(observer.try_recv().unwrap().is_none());
+        // SAFETY: The one that was made above.
+        unsafe { libc::close(descriptor) };
+    }
 }
 
 #[test]

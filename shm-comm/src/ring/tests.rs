@@ -264,6 +264,28 @@ fn a_copying_reader_finds_the_newest_and_goes_on_after_it() {
 }
 
 #[test]
+fn who_has_seen_the_newest_sees_nothing_new_behind_it() {
+    let (heap, mut writer) = ring(8, 1);
+    let mut holder = Reader::at_first(&heap);
+    let mut reader = Reader::at_first(&heap);
+    for i in 0..8 {
+        publish(&heap, &mut writer, i);
+    }
+    // The next slot is held, so that a position without a message comes last.
+    let held = holder.next(&heap, heap.cell(0, 0)).unwrap();
+    writer.prepare(&heap);
+    while writer.skips() == 0 {
+        publish(&heap, &mut writer, 8);
+    }
+    for _ in 0..3 {
+        let peek = reader.peek_newest(&heap).unwrap();
+        assert!(reader.confirm(&heap, peek).is_some());
+        assert!(!reader.anything_new(&heap));
+    }
+    held.right.release(heap.cell(0, 0));
+}
+
+#[test]
 fn counts_are_read_from_outside_as_the_writer_has_them() {
     let (heap, mut writer) = ring(16, 1);
     assert_eq!(published(&heap), Some((0, 0)));
