@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as Arguments, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::completion;
 
 /// Look at any shm-comm channel without its code.
 ///
@@ -87,9 +91,9 @@ Exit status: 0 nothing is wrong (any more), 1 something is.")]
     /// Write a completion script for a shell
     #[command(after_help = "\
 Examples:
-  shm-comm completions bash > ~/.local/share/bash-completion/completions/shm-comm
-  shm-comm completions zsh > ~/.zfunc/_shm-comm
-  shm-comm completions fish > ~/.config/fish/completions/shm-comm.fish")]
+  echo 'source <(shm-comm completions bash)' >> ~/.bashrc
+  echo 'source <(shm-comm completions zsh)' >> ~/.zshrc
+  echo 'shm-comm completions fish | source' > ~/.config/fish/completions/shm-comm.fish")]
     Completions {
         /// For which shell
         shell: Shell,
@@ -99,22 +103,27 @@ Examples:
 #[derive(Arguments, Debug)]
 pub struct Ls {
     /// For how long to count messages, for the rates; 0: no rates
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds, allow_negative_numbers = true)]
     pub interval: Duration,
 }
 
 #[derive(Arguments, Debug)]
 pub struct Info {
     /// The channel's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCompleter::new(completion::channels))]
     pub channel: String,
 }
 
 #[derive(Arguments, Debug)]
 pub struct Echo {
     /// The channel's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCompleter::new(completion::channels))]
     pub channel: String,
     /// Only this field: pose.position.x, joints[2].angle; may be given several times
     #[arg(short, long = "field", value_name = "PATH")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub fields: Vec<String>,
     /// End after so many messages [default: with --latest 1, else never]
     #[arg(short = 'n', long, value_name = "N")]
@@ -128,24 +137,32 @@ pub struct Echo {
     /// Begin with the oldest message that is still there
     #[arg(long, conflicts_with = "latest")]
     pub oldest: bool,
-    /// In JSON and CSV, say of each message who published it, its number, and how many were missed
+    /// Also say who published each message, its number, and how many were missed (JSON and CSV)
     #[arg(long)]
     pub meta: bool,
+    /// If there is no such channel yet, wait for it
+    #[arg(long)]
+    pub wait: bool,
     /// End with status 4 if no message comes for so long
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
 }
 
 #[derive(Arguments, Debug)]
 pub struct Hz {
     /// The channel's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCompleter::new(completion::channels))]
     pub channel: String,
     /// How long to measure for each line
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = positive, allow_negative_numbers = true)]
     pub interval: Duration,
     /// End after so many lines [default: never]
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<u64>,
+    /// If there is no such channel yet, wait for it
+    #[arg(long)]
+    pub wait: bool,
     /// Look all the time, not every 0.1 ms: exact to microseconds, and takes a whole core
     #[arg(long)]
     pub spin: bool,
@@ -154,6 +171,8 @@ pub struct Hz {
 #[derive(Arguments, Debug)]
 pub struct Wait {
     /// The channel's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCompleter::new(completion::channels))]
     pub channel: String,
     /// How many publishers there must be, at least [default: 1, with --subscribers 0]
     #[arg(long, value_name = "N")]
@@ -162,7 +181,7 @@ pub struct Wait {
     #[arg(long, value_name = "N", default_value = "0")]
     pub subscribers: usize,
     /// End with status 4 if it takes so long
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use shm_comm::{AttachError, ChannelInfo, Error, FileInfo};
+use shm_comm::{AttachError, ChannelInfo, FileInfo};
 
 use crate::args::Doctor;
 use crate::failure::Failure;
@@ -67,7 +67,9 @@ pub fn run(
     let problems = findings.iter().filter(is_left).count();
     let fixed = findings.iter().filter(|finding| finding.fixed).count();
     let fixable = findings.iter().filter(|finding| finding.fixable && !finding.fixed).count();
-    if !json {
+    if !json && !folder.is_there() {
+        writeln!(out, "there is no folder {}", folder.shown())?;
+    } else if !json {
         let channels = files.iter().filter(|file| matches!(file, FileInfo::Channel(_))).count();
         let (channels, problems) =
             (text::count(channels, "channel"), text::count(problems, "problem"));
@@ -79,7 +81,7 @@ pub fn run(
         }
         writeln!(out)?;
     }
-    if problems > 0 { Err(Failure::Unhealthy { problems }) } else { Ok(()) }
+    if problems > 0 { Err(Failure::Unhealthy) } else { Ok(()) }
 }
 
 fn examine(folder: &Folder, file: &FileInfo, findings: &mut Vec<Finding>) {
@@ -108,15 +110,14 @@ fn examine(folder: &Folder, file: &FileInfo, findings: &mut Vec<Finding>) {
                         say(&info.path, Severity::Problem, false, format!("damaged: {problem}"));
                     }
                 }
-                // It was removed or replaced since we looked.
-                Err(Error::Attach(AttachError::Busy { .. })) => {}
                 Err(error) => say(&info.path, Severity::Problem, false, error.to_string()),
             }
         }
         FileInfo::Refused { path, error, .. } => {
             // One of another release is removed if nobody is attached to it; else that says so.
             let is_ours = matches!(error, AttachError::FormatVersion { .. });
-            say(path, Severity::Problem, is_ours, error.to_string());
+            let advice = if is_ours { "" } else { "; remove it by hand if nobody needs it" };
+            say(path, Severity::Problem, is_ours, format!("{error}{advice}"));
         }
         FileInfo::Replaced { path, is_awaited: true, .. } => {
             let text = "replaced, and kept for subscribers that have still to read it";

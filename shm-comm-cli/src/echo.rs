@@ -1,20 +1,20 @@
 //! `shm-comm echo`: the messages of a channel, whatever they are.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use shm_comm::{Observed, Observer, Start};
+use shm_comm::{Invalid, MessageInfo, Observed, Observer, Start};
 
 use crate::args::Echo;
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::record::{Columns, Record};
-use crate::text;
+use crate::{say, text};
 
 /// How long to wait at a time.
 const SLICE: Duration = Duration::from_millis(100);
 /// After so long without a message it is worth saying that nobody publishes.
-const SILENCE: Duration = Duration::from_secs(1);
+pub const SILENCE: Duration = Duration::from_secs(1);
 
 pub fn run(
     folder: &Folder,
@@ -22,13 +22,17 @@ pub fn run(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    folder.info(&options.channel)?;
+    if !options.wait {
+        folder.info(&options.channel)?;
+    }
     let start = if options.oldest { Start::Oldest } else { Start::Next };
     let mut observer = Observer::with(folder.channel(&options.channel), start)?;
     if let Some(schema) = observer.schema() {
         Record::check_fields(schema, &options.fields)?;
     }
-    let mut printer = Printer { options, form: Form::of(options, json), out };
+    let form = Form::of(options, json);
+    let garbage = Garbage::default();
+    let mut printer = Printer { options, form, has_printed: false, garbage, out };
     let default = if options.latest { 1 } else { u64::MAX };
     let mut left = options.count.unwrap_or(default);
     let mut heard = Instant::now();
@@ -70,11 +74,11 @@ pub fn run(
 }
 
 /// Why nothing comes, if it is for want of a publisher.
-fn say_who_is_there(folder: &Folder, channel: &str) -> Result<(), Failure> {
+pub fn say_who_is_there(folder: &Folder, channel: &str) -> Result<(), Failure> {
     let info = folder.channel(channel).info()?;
     let alive = info.iter().flat_map(|info| &info.publishers).any(|publisher| publisher.alive);
     if !alive {
-        eprintln!("shm-comm: channel {channel:?} has no publisher now; waiting for one");
+        say(format_args!("channel {channel:?} has no publisher now; waiting for one"));
     }
     Ok(())
 }
@@ -99,7 +103,34 @@ impl Form {
 struct Printer<'p, W> {
     options: &'p Echo,
     form: Form,
+    has_printed: bool,
+    garbage: Garbage,
     out: &'p mut W,
+}
+
+/// Messages that are none, of which there may be very many.
+#[derive(Default)]
+struct Garbage {
+    said: Option<Instant>,
+    /// Since then.
+    more: u64,
+}
+
+impl Garbage {
+    fn add(&mut self, info: &MessageInfo, invalid: &Invalid) {
+        if self.said.is_some_and(|said| said.elapsed() < SILENCE) {
+            self.more += 1;
+            return;
+        }
+        let (number, publisher) = (info.sequence, info.publisher.ring);
+        let invalid = text::shown(&invalid.to_string());
+        let more = match self.more {
+            0 => String::new(),
+            more => format!(" (and {more} others before it)"),
+        };
+        say(format_args!("message {number} of publisher {publisher}: {invalid}{more}"));
+        (self.said, self.more) = (Some(Instant::now()), 0);
+    }
 }
 
 impl<W: Write> Printer<'_, W> {
@@ -110,16 +141,13 @@ impl<W: Write> Printer<'_, W> {
             Ok(view) => view,
             Err(invalid) => {
                 // Somebody has published garbage. The next message may be a good one.
-                eprintln!(
-                    "shm-comm: message {} of publisher {}: {}",
-                    info.sequence,
-                    info.publisher.ring,
-                    text::shown(&invalid.to_string())
-                );
+                self.garbage.add(info, &invalid);
                 return Ok(false);
             }
         };
-        let record = Record::of(&view, info, self.options.meta, &self.options.fields)?;
+        let fields = &self.options.fields;
+        let record = Record::of(&view, info, self.options.meta, fields, self.has_printed)?;
+        self.has_printed = true;
         match &mut self.form {
             Form::Json => {
                 serde_json::to_writer(&mut *self.out, &record)?;
@@ -145,10 +173,13 @@ impl<W: Write> Printer<'_, W> {
     }
 }
 
+/// A terminal would obey what texts contain; a file is to have it as it is.
 fn write_line(
     out: &mut impl Write,
     cells: impl IntoIterator<Item = String>,
 ) -> Result<(), Failure> {
+    let is_terminal = io::stdout().is_terminal();
+    let cells = cells.into_iter().map(|cell| if is_terminal { text::shown(&cell) } else { cell });
     let mut line = csv::Writer::from_writer(out);
     line.write_record(cells)?;
     Ok(line.flush()?)

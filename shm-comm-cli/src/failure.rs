@@ -18,8 +18,8 @@ pub enum Failure {
     TimedOut { what: String, waited: Duration },
     #[error("channel {channel:?} now carries `{now}`, and no longer `{before}`")]
     OtherType { channel: String, now: String, before: String },
-    #[error("{problems} {}", if *problems == 1 { "problem" } else { "problems" })]
-    Unhealthy { problems: usize },
+    #[error("something is wrong")]
+    Unhealthy,
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
     #[error("{0}")]
@@ -30,11 +30,11 @@ impl Failure {
     /// The exit status: clap has 2 for wrong arguments, and a wrong field is one.
     pub fn status(&self) -> u8 {
         match self {
-            Failure::NoField(_) => 2,
+            Failure::NoField(_) | Failure::Library(Error::Attach(AttachError::BadName { .. })) => 2,
             Failure::NoChannel { .. } => 3,
             Failure::TimedOut { .. } => 4,
             Failure::OtherType { .. }
-            | Failure::Unhealthy { .. }
+            | Failure::Unhealthy
             | Failure::Output(_)
             | Failure::Library(_) => 1,
         }

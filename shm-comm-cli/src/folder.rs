@@ -30,6 +30,11 @@ impl Folder {
         text::shown(&self.root.display().to_string())
     }
 
+    /// Whether there is such a folder: the first to open a channel makes it.
+    pub fn is_there(&self) -> bool {
+        self.root.exists()
+    }
+
     /// A channel of this folder, whether it is there or not.
     pub fn channel(&self, name: &str) -> Channel {
         Channel::new(name).root(&self.root).access(self.access)
@@ -55,6 +60,7 @@ impl Folder {
         names.dedup();
         let hint = match (similar(name, &names), &names[..]) {
             (similar, _) if !similar.is_empty() => format!("similar: {}", list(&similar)),
+            (_, []) if !self.is_there() => "there is no such folder".to_owned(),
             (_, []) => "there are no channels there".to_owned(),
             (_, names) if names.len() <= HINTS => format!("there are: {}", list(names)),
             (_, names) => format!("there are {} others, see `shm-comm ls`", names.len()),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use shm_comm::{MessageInfo, Observer};
 
 use crate::args::Hz;
+use crate::echo::say_who_is_there;
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::text;
@@ -31,6 +32,7 @@ struct Report<'a> {
     bandwidth_bytes_per_s: f64,
     /// Between two messages of one publisher; none if there were no two.
     interval_mean_ns: Option<f64>,
+    /// Of those that came one by one, if most of them did.
     interval_min_ns: Option<f64>,
     interval_max_ns: Option<f64>,
     /// The standard deviation of the interval.
@@ -38,9 +40,12 @@ struct Report<'a> {
 }
 
 pub fn run(folder: &Folder, options: &Hz, json: bool, out: &mut impl Write) -> Result<(), Failure> {
-    folder.info(&options.channel)?;
+    if !options.wait {
+        folder.info(&options.channel)?;
+    }
     let mut observer = Observer::new(folder.channel(&options.channel))?;
     let mut last = HashMap::new();
+    let mut is_silent = false;
     for line in 0..options.count.unwrap_or(u64::MAX) {
         let mut seen = Seen::default();
         let start = Instant::now();
@@ -69,6 +74,14 @@ pub fn run(folder: &Folder, options: &Hz, json: bool, out: &mut impl Write) -> R
             writeln!(out, "{}", report.line())?;
         }
         out.flush()?;
+        match report.messages {
+            0 if !is_silent => {
+                is_silent = true;
+                say_who_is_there(folder, &options.channel)?;
+            }
+            0 => {}
+            _ => is_silent = false,
+        }
     }
     Ok(())
 }
@@ -79,17 +92,27 @@ struct Seen {
     messages: u64,
     lost: u64,
     bytes: u64,
-    intervals: u64,
-    /// In nanoseconds, as what follows; of the mean and the squares as Welford has them.
+    /// How long it took, in nanoseconds, that so many messages followed another one of their publisher.
+    time: f64,
+    followed: u64,
+    /// Of intervals between messages that came one by one, in nanoseconds; mean and squares as Welford has
+    /// them.
+    singles: u64,
     mean: f64,
     squares: f64,
     min: f64,
     max: f64,
 }
 
+/// When the last message of a publisher was seen, and whether it had come by itself.
+struct Last {
+    at: Instant,
+    is_exact: bool,
+}
+
 impl Seen {
-    /// Messages that had come when it was looked `now`. `last` has when the last one of each publisher did.
-    fn add(&mut self, batch: &[MessageInfo], now: Instant, last: &mut HashMap<u32, Instant>) {
+    /// Messages that had come when it was looked `now`.
+    fn add(&mut self, batch: &[MessageInfo], now: Instant, last: &mut HashMap<u32, Last>) {
         let mut counts: HashMap<u32, u64> = HashMap::new();
         for message in batch {
             self.messages += 1;
@@ -98,22 +121,25 @@ impl Seen {
             *counts.entry(message.publisher.ring).or_default() += 1 + message.missed;
         }
         for (publisher, count) in counts {
-            if let Some(before) = last.insert(publisher, now) {
-                let interval = (now - before).as_nanos() as f64 / count as f64;
-                for _ in 0..count.min(MOST_AT_ONCE) {
-                    self.add_interval(interval);
-                }
+            // Several at a look have come at some time since the look before.
+            let is_exact = count == 1;
+            let Some(before) = last.insert(publisher, Last { at: now, is_exact }) else { continue };
+            let interval = (now - before.at).as_nanos() as f64;
+            self.time += interval;
+            self.followed += count;
+            if is_exact && before.is_exact {
+                self.add_single(interval);
             }
         }
     }
 
     /// Welford's algorithm: B. P. Welford, Technometrics 4 (1962), 419-420.
-    fn add_interval(&mut self, interval: f64) {
-        self.min = if self.intervals == 0 { interval } else { self.min.min(interval) };
+    fn add_single(&mut self, interval: f64) {
+        self.min = if self.singles == 0 { interval } else { self.min.min(interval) };
         self.max = self.max.max(interval);
-        self.intervals += 1;
+        self.singles += 1;
         let off = interval - self.mean;
-        self.mean += off / self.intervals as f64;
+        self.mean += off / self.singles as f64;
         self.squares += off * (interval - self.mean);
     }
 
@@ -122,8 +148,10 @@ impl Seen {
         let all = self.messages + self.lost;
         // Those that were lost were as large as those that were seen.
         let mean_bytes = self.bytes as f64 / self.messages.max(1) as f64;
-        let intervals = self.intervals as f64;
-        let known = |value: f64| (self.intervals > 0).then_some(value);
+        let singles = self.singles as f64;
+        // Too few, and they say nothing of the others.
+        let known =
+            |value: f64| (self.singles >= 2 && 2 * self.singles >= self.followed).then_some(value);
         Report {
             name,
             seconds,
@@ -131,26 +159,24 @@ impl Seen {
             messages: self.messages,
             lost: self.lost,
             bandwidth_bytes_per_s: mean_bytes * all as f64 / seconds,
-            interval_mean_ns: known(self.mean),
+            interval_mean_ns: (self.followed > 0).then(|| self.time / self.followed as f64),
             interval_min_ns: known(self.min),
             interval_max_ns: known(self.max),
-            jitter_ns: known((self.squares / intervals.max(1.0)).sqrt()),
+            jitter_ns: known((self.squares / singles.max(1.0)).sqrt()),
         }
     }
 }
 
-/// What was lost counts for the mean, but is not worth counting one by one.
-const MOST_AT_ONCE: u64 = 1 << 16;
-
 impl Report<'_> {
     fn line(&self) -> String {
         let time = |ns: Option<f64>| text::time(Duration::from_nanos(ns.unwrap_or(0.0) as u64));
-        let interval = match self.interval_mean_ns {
-            None => "-".to_owned(),
-            mean => format!(
+        let interval = match (self.interval_mean_ns, self.jitter_ns) {
+            (None, _) => "-".to_owned(),
+            (mean, None) => time(mean),
+            (mean, jitter) => format!(
                 "{} ± {} ({} … {})",
                 time(mean),
-                time(self.jitter_ns),
+                time(jitter),
                 time(self.interval_min_ns),
                 time(self.interval_max_ns)
             ),
@@ -165,11 +191,52 @@ impl Report<'_> {
 mod tests {
     use super::*;
 
+    fn message(sequence: u64, missed: u64) -> MessageInfo {
+        // There is no other way to make one.
+        let folder = tempfile::tempdir().unwrap();
+        let channel = shm_comm::Channel::new("c").root(folder.path().join("root"));
+        let mut publisher = shm_comm::Publisher::<u64>::new(&channel).unwrap();
+        let mut observer = Observer::new(&channel).unwrap();
+        publisher.send(&0).unwrap();
+        let mut message = observer.try_skip().unwrap().unwrap();
+        (message.sequence, message.missed) = (sequence, missed);
+        message
+    }
+
+    #[test]
+    fn what_came_several_at_a_look_says_nothing_of_jitter() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let one = [message(0, 0)];
+        let (mut seen, mut last) = (Seen::default(), HashMap::new());
+        for ms in [0, 10, 20, 31] {
+            seen.add(&one, at(ms), &mut last);
+        }
+        // Three at once, two of them lost; and who follows them.
+        seen.add(&[message(6, 2)], at(61), &mut last);
+        seen.add(&one, at(65), &mut last);
+        seen.add(&one, at(75), &mut last);
+        let report = seen.report("x", Duration::from_millis(100));
+        assert_eq!((report.messages, report.lost), (7, 2));
+        assert_eq!(report.rate_hz.round(), 90.0);
+        assert_eq!(report.interval_mean_ns, Some(75e6 / 8.0));
+        assert_eq!((report.interval_min_ns, report.interval_max_ns), (Some(10e6), Some(11e6)));
+        // Nothing came by itself.
+        let (mut seen, mut last) = (Seen::default(), HashMap::new());
+        for ms in [0, 10, 20] {
+            seen.add(&[message(0, 3), message(4, 0)], at(ms), &mut last);
+        }
+        let report = seen.report("x", Duration::from_millis(30));
+        assert_eq!((report.interval_mean_ns, report.jitter_ns), (Some(2e6), None));
+    }
+
     #[test]
     fn jitter_is_the_standard_deviation_of_the_interval() {
         let mut seen = Seen::default();
         for interval in [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0] {
-            seen.add_interval(interval);
+            seen.add_single(interval);
+            seen.time += interval;
+            seen.followed += 1;
         }
         let report = seen.report("x", Duration::from_secs(1));
         assert_eq!(report.interval_mean_ns, Some(5.0));

@@ -7,6 +7,7 @@
 //! It is a library for programs that want to do exactly the same, as the benchmarks do.
 
 mod args;
+mod completion;
 mod doctor;
 mod echo;
 mod failure;
@@ -19,10 +20,11 @@ mod text;
 mod wait;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use args::{Args, Command};
 use failure::Failure;
@@ -36,13 +38,15 @@ struct Documentation;
 /// Does what the arguments say, the first of which is the program's name. The exit status is 0 if that was
 /// done, 1 if it failed, 2 for wrong arguments, 3 if there is no such channel, 4 if it took too long.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match completion::answer(&args) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return said(&error),
+    }
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
-        Err(error) => {
-            // Help goes to stdout and is no error; there is nobody to tell if it cannot be written.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return said(&error),
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let result = run(args, &mut out).and_then(|()| Ok(out.flush()?));
@@ -54,10 +58,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(failure) => {
             let _ = out.flush();
-            eprintln!("shm-comm: {failure}");
+            // `doctor` has said it.
+            if !matches!(failure, Failure::Unhealthy) {
+                say(&failure);
+            }
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// To whoever reads stderr, if anybody does.
+fn say(what: impl Display) {
+    let _ = writeln!(io::stderr(), "shm-comm: {what}");
+}
+
+/// Help goes to stdout and is no error; there is nobody to tell if it cannot be written.
+fn said(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(args: Args, out: &mut impl Write) -> Result<(), Failure> {
@@ -69,11 +87,6 @@ fn run(args: Args, out: &mut impl Write) -> Result<(), Failure> {
         Command::Hz(options) => hz::run(&folder, &options, args.json, out),
         Command::Wait(options) => wait::run(&folder, &options, args.json, out),
         Command::Doctor(options) => doctor::run(&folder, &options, args.json, out),
-        Command::Completions { shell } => {
-            // It has no errors, and panics where the other end of a pipe is closed.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "shm-comm", &mut script);
-            Ok(out.write_all(&script)?)
-        }
+        Command::Completions { shell } => completion::script(shell, out),
     }
 }

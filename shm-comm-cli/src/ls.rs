@@ -52,7 +52,9 @@ pub fn run(folder: &Folder, options: &Ls, json: bool, out: &mut impl Write) -> R
         }
         return Ok(());
     }
-    if rows.is_empty() {
+    if !folder.is_there() {
+        writeln!(out, "no channels: there is no folder {}", folder.shown())?;
+    } else if rows.is_empty() {
         writeln!(out, "no channels in {}", folder.shown())?;
     } else {
         let header = ["NAME", "PATTERN", "TYPE", "PUBLISHERS", "SUBSCRIBERS", "RATE", "MEMORY", ""];

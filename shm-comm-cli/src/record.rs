@@ -16,8 +16,8 @@ pub struct Record<'a> {
     info: &'a MessageInfo,
     /// Whether `info` is part of it.
     has_info: bool,
-    /// Only these, if there are any.
-    fields: Vec<(&'a str, View<'a>)>,
+    /// Only these, if there are any; none for what this message does not have, but others may.
+    fields: Vec<(&'a str, Option<View<'a>>)>,
 }
 
 /// The name of a message that is no struct, where it needs one.
@@ -26,14 +26,23 @@ const VALUE: &str = "value";
 const META: &str = "_meta";
 
 impl<'a> Record<'a> {
+    /// What a message does not have, and none can have, is an error. Of an encoded message nobody knows what
+    /// others have, so it is one in the first, and none in those that come `later`.
     pub fn of(
         message: &'a View<'a>,
         info: &'a MessageInfo,
         has_info: bool,
         paths: &'a [String],
+        later: bool,
     ) -> Result<Record<'a>, Failure> {
+        let may_have = |path: &str| match message.schema().field(path) {
+            Ok(Some(_)) => true,
+            Ok(None) => later,
+            Err(_) => false,
+        };
         let field = |path: &'a String| match message.get(path) {
-            Ok(view) => Ok((path.as_str(), view)),
+            Ok(view) => Ok((path.as_str(), Some(view))),
+            Err(_) if may_have(path) => Ok((path.as_str(), None)),
             Err(error) => Err(no_field(path, &error.to_string(), error.names())),
         };
         let fields = paths.iter().map(field).collect::<Result<_, _>>()?;
@@ -63,11 +72,11 @@ impl<'a> Record<'a> {
                 }
                 writeln!(out, "\n{:#}", self.message)?;
             }
-            [(_, field)] => writeln!(out, "{field}")?,
+            [(_, field)] => writeln!(out, "{}", shown(field))?,
             fields => {
                 let mut comma = "";
                 for (path, field) in fields {
-                    write!(out, "{comma}{path}: {field}")?;
+                    write!(out, "{comma}{path}: {}", shown(field))?;
                     comma = ", ";
                 }
                 writeln!(out)?;
@@ -75,6 +84,10 @@ impl<'a> Record<'a> {
         }
         Ok(())
     }
+}
+
+fn shown(field: &Option<View>) -> String {
+    field.as_ref().map_or("none".to_owned(), View::to_string)
 }
 
 fn no_field(path: &str, error: &str, names: &[String]) -> Failure {

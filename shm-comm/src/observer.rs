@@ -22,15 +22,16 @@ const LOOK_AROUND: Duration = Duration::from_millis(10);
 ///
 /// It opens the channel's file for reading only, takes no lock, maps nothing, and is no subscriber: nobody
 /// sees it, nobody waits for it, nothing of it is left if it is killed. Messages are copied out, and it
-/// looks afterwards whether each was whole. Where a message has another layout than this program knows,
-/// its [`View`] reads it by the channel's schema.
+/// looks afterwards whether each was whole. The [`View`] of a message reads it by the channel's schema.
 ///
 /// The price: it cannot be woken. It looks for messages every now and then, and misses some of a publisher
 /// that fills its whole ring in between, as a slow [`Subscriber`](crate::Subscriber) does. Every message
 /// takes it some system calls, a microsecond or two. Programs that act on messages use a `Subscriber`.
 ///
 /// The channel need not be there: the observer makes nothing, and finds it when others have made it.
-/// It follows when the channel is replaced, or is made anew after everybody has left.
+/// It follows when the channel is replaced, or is made anew after everybody has left. After an error it can be
+/// asked again, and goes on when what was in the way is gone. Of several publishers it reads in turn, each one's
+/// messages in their order. In a child that was forked off it opens the channel for itself.
 ///
 /// ```
 /// # fn main() -> Result<(), shm_comm::Error> {
@@ -80,11 +81,13 @@ struct Place {
 pub struct MessageInfo {
     /// Who published it.
     pub publisher: PublisherId,
-    /// As of a [`Sample`](crate::Sample::sequence): its number among the messages of its ring.
+    /// Its number among the messages of its ring, as [`Sample::sequence`](crate::Sample::sequence) has it.
     pub sequence: u64,
-    /// How many messages of that ring the observer did not see since the one before.
+    /// How many messages of that ring the observer did not see since the one before. 0 if it was the
+    /// [`latest`](Observer::latest) that was asked for.
     pub missed: u64,
-    /// Its size in bytes: for unsized messages, up to the last element.
+    /// Its size in bytes: for unsized messages, up to the last element. 0 if it claims to have more elements
+    /// than there can be.
     pub size: usize,
 }
 
@@ -94,7 +97,8 @@ pub struct MessageInfo {
 pub struct Observed {
     /// Which message it is.
     pub info: MessageInfo,
-    /// Its bytes, as they were published. Nobody has looked yet whether they are a value of the type;
+    /// Its bytes, as they were published; none if it claims to have more elements than there can be. Nobody has
+    /// looked yet whether they are a value of the type;
     /// [`view`](Self::view) does.
     pub bytes: Vec<u8>,
     /// The layout of the channel's messages.
@@ -159,8 +163,8 @@ impl Observer {
         self.next(|watched| watched.next(true))
     }
 
-    /// The same, waiting for it up to `timeout`: it looks again every 50 µs at first, then every
-    /// millisecond.
+    /// The same, waiting for it up to `timeout`: it looks again after 50 µs, then after twice that, and so on up
+    /// to a millisecond.
     ///
     /// # Errors
     ///
@@ -190,8 +194,9 @@ impl Observer {
         Ok(skipped.map(|message| message.info))
     }
 
-    /// A copy of the newest message that is still there, seen before or not; what is older is not seen any
-    /// more. With several publishers it is the newest of one that has something new, if any has.
+    /// A copy of the newest message that is still there, seen before or not (its publisher and its number tell);
+    /// what is older is not seen any more. With several publishers it is the newest of one that has something
+    /// new, if any has.
     ///
     /// # Errors
     ///
