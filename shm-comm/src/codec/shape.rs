@@ -3,7 +3,7 @@
 //!
 //! A name comes from a segment, and with it a shape. So its depth is bounded when it is parsed, and what
 //! it makes of few bytes when these are decoded: [`limit`](super::limit) counts the elements of lists and maps,
-//! and here those values are counted that take no bytes in a tuple or an array.
+//! here those values are counted that take no bytes in a tuple or an array, and [`Left`] counts all.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::DecodeError;
-use super::any::AnyVisitor;
+use super::any::{AnyVisitor, Left, list, push};
 use crate::schema::view::Any;
 
 /// Levels of a name. What has more is no type that anybody writes.
@@ -59,7 +59,7 @@ impl Shape {
         &self,
         decode: impl FnOnce(Seed<'_>) -> Result<Any, DecodeError>,
     ) -> Result<Any, DecodeError> {
-        decode(Seed { shape: self, free: &Cell::new(FREE_VALUES) })
+        decode(Seed { shape: self, left: &Left::new(), free: &Cell::new(FREE_VALUES) })
     }
 }
 
@@ -183,6 +183,7 @@ impl<'n> Parser<'n> {
 #[derive(Clone, Copy)]
 pub(super) struct Seed<'s> {
     shape: &'s Shape,
+    left: &'s Left,
     /// How many values without bytes there may still be.
     free: &'s Cell<usize>,
 }
@@ -207,25 +208,27 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Any;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Any, D::Error> {
+        self.left.count()?;
+        let visitor = AnyVisitor(self.left);
         match self.shape {
-            Shape::Bool => from.deserialize_bool(AnyVisitor),
-            Shape::Char => from.deserialize_char(AnyVisitor),
-            Shape::U8 => from.deserialize_u8(AnyVisitor),
-            Shape::U16 => from.deserialize_u16(AnyVisitor),
-            Shape::U32 => from.deserialize_u32(AnyVisitor),
-            Shape::U64 => from.deserialize_u64(AnyVisitor),
-            Shape::U128 => from.deserialize_u128(AnyVisitor),
-            Shape::I8 => from.deserialize_i8(AnyVisitor),
-            Shape::I16 => from.deserialize_i16(AnyVisitor),
-            Shape::I32 => from.deserialize_i32(AnyVisitor),
-            Shape::I64 => from.deserialize_i64(AnyVisitor),
-            Shape::I128 => from.deserialize_i128(AnyVisitor),
-            Shape::F32 => from.deserialize_f32(AnyVisitor),
-            Shape::F64 => from.deserialize_f64(AnyVisitor),
-            Shape::Text => from.deserialize_string(AnyVisitor),
+            Shape::Bool => from.deserialize_bool(visitor),
+            Shape::Char => from.deserialize_char(visitor),
+            Shape::U8 => from.deserialize_u8(visitor),
+            Shape::U16 => from.deserialize_u16(visitor),
+            Shape::U32 => from.deserialize_u32(visitor),
+            Shape::U64 => from.deserialize_u64(visitor),
+            Shape::U128 => from.deserialize_u128(visitor),
+            Shape::I8 => from.deserialize_i8(visitor),
+            Shape::I16 => from.deserialize_i16(visitor),
+            Shape::I32 => from.deserialize_i32(visitor),
+            Shape::I64 => from.deserialize_i64(visitor),
+            Shape::I128 => from.deserialize_i128(visitor),
+            Shape::F32 => from.deserialize_f32(visitor),
+            Shape::F64 => from.deserialize_f64(visitor),
+            Shape::Text => from.deserialize_string(visitor),
             Shape::Unit => {
                 self.count_free()?;
-                from.deserialize_unit(AnyVisitor)
+                from.deserialize_unit(visitor)
             }
             Shape::Tuple(fields) => from.deserialize_tuple(fields.len(), self),
             Shape::Array(_, len) => {
@@ -261,13 +264,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Any, A::Error> {
-        let mut values = Vec::with_capacity(from.size_hint().unwrap_or(0));
+        let mut values = list(from.size_hint())?;
         let mut fields: &mut dyn Iterator<Item = &Shape> = match self.shape {
             Shape::Tuple(fields) => &mut fields.iter(),
             Shape::Array(element, len) => &mut std::iter::repeat_n(&**element, *len),
             Shape::List(element) => {
                 while let Some(value) = from.next_element_seed(self.of(element))? {
-                    values.push(value);
+                    push(&mut values, value)?;
                 }
                 &mut std::iter::empty()
             }
@@ -275,7 +278,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         };
         for field in &mut fields {
             match from.next_element_seed(self.of(field))? {
-                Some(value) => values.push(value),
+                Some(value) => push(&mut values, value)?,
                 None => return Err(A::Error::invalid_length(values.len(), &self)),
             }
         }
@@ -283,10 +286,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Any, A::Error> {
-        let mut entries = Vec::with_capacity(from.size_hint().unwrap_or(0));
+        let mut entries = list(from.size_hint())?;
         if let Shape::Map(key, value) = self.shape {
             while let Some(entry) = from.next_entry_seed(self.of(key), self.of(value))? {
-                entries.push(entry);
+                push(&mut entries, entry)?;
             }
         }
         Ok(Any::Map(entries))

@@ -12,6 +12,7 @@
 mod any;
 mod check;
 mod path;
+mod plan;
 #[cfg(feature = "serde")]
 mod serialize;
 mod show;
@@ -21,7 +22,8 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Field, Kind, Primitive, Schema, layout};
+use super::layout::{self, MAX_DEPTH};
+use super::{Field, Kind, Primitive, Schema};
 use crate::bounded::{checked_count, checked_tag, checked_text};
 use crate::error::DecodeError;
 use crate::message::Invalid;
@@ -30,8 +32,8 @@ pub(crate) use any::Any;
 pub use path::NoSuchField;
 
 /// Elements that take no bytes, with what is in them, of which there may be this many in a list. More
-/// are not shown: a message of no bytes can have any number of them.
-const FREE_VALUES: usize = 4096;
+/// are not shown: a message of no bytes can have any number of them, and each may have a long name.
+const FREE_VALUES: usize = 64;
 
 impl Schema {
     /// The values that the bytes of one message stand for: for tools that know schemas, not types.
@@ -42,10 +44,11 @@ impl Schema {
     /// last element if the message ends in a slice.
     ///
     /// Costs what the check costs that a subscriber of the type makes: nothing for the elements of a list
-    /// that may be anything, such as the bytes of an image. An encoded value is decoded here, unless
-    /// neither its bytes nor the name of its type say how; see [`Value::Raw`]. The schema may come from
-    /// anybody. One that was put together by hand and is the layout of nothing is refused, or shows what it
-    /// says; nothing panics.
+    /// that may be anything, such as the bytes of an image, and never more than to go once through the
+    /// schema and once through the bytes. An encoded value is decoded here, to no more than 1 048 576
+    /// values (of 32 bytes and more), unless neither its bytes nor the name of its type say how; see
+    /// [`Value::Raw`]. The schema may come from anybody. One that was put together by hand and is the
+    /// layout of nothing is refused, or shows what it says; nothing panics.
     ///
     /// # Errors
     ///
@@ -130,7 +133,8 @@ fn decode(_: &str, _: &str, _: &[u8]) -> Decoded {
 /// With the feature `serde` it is written as the message itself would be if it derived `Serialize`: structs
 /// as maps (those without names of fields as lists), enums as the names of their values. [`Value::Raw`] is
 /// a map of `codec`, `type` and `hex`. In formats for people, such as JSON, a key that is neither text nor
-/// an integer of 64 bits becomes text. A list of more than 4096 elements that take no bytes is an error.
+/// an integer of 64 bits becomes text. A list of elements that take no bytes is an
+/// error if there are more than 64, with what is in them.
 #[derive(Clone)]
 pub struct View<'a>(Inner<'a>);
 
@@ -201,7 +205,12 @@ pub enum Value<'v> {
     Map(Map<'v>),
     /// An encoded value of which only the bytes are known: neither they nor the name of the type say how
     /// to decode it (postcard and bincode can be decoded if the name has standard types only, such as
-    /// `Vec<(String, f32)>`), the codec is not in this program, or the bytes are wrong.
+    /// `Vec<(String, f32)>`), the codec is not in this program, the bytes are wrong, or they are more than
+    /// 1 048 576 values, each element, key and `Some` being one.
+    ///
+    /// The names of types have no module paths. So a type of your own that is called as a standard one,
+    /// `String` or `Vec`, is taken for it. Mostly its bytes are none of the standard type, and stay raw; if
+    /// they happen to be, the values shown are wrong. In MessagePack no name decides anything.
     Raw(Raw<'v>),
 }
 
@@ -431,19 +440,31 @@ impl<'v> List<'v> {
     fn is_endless(&self) -> bool {
         match &self.0 {
             Items::Fixed(Elements { element, len, .. }) if element.size == 0 && *len > 0 => {
-                len.saturating_mul(values_in(element)) > FREE_VALUES
+                len.saturating_mul(values_in(element, 1)) > FREE_VALUES
             }
             _ => false,
         }
     }
 }
 
-/// How many values a type of no size has, itself included.
-fn values_in(schema: &Schema) -> usize {
+/// How many values a type of no size has, itself included. Beyond [`FREE_VALUES`] nobody counts.
+fn values_in(schema: &Schema, depth: usize) -> usize {
     match &schema.kind {
-        Kind::Array { element, len } => len.saturating_mul(values_in(element)).saturating_add(1),
+        _ if depth > MAX_DEPTH => usize::MAX,
+        // What would be in it was not looked at.
+        Kind::Array { len: 0, .. } => 1,
+        Kind::Array { element, len } => {
+            len.saturating_mul(values_in(element, depth + 1)).saturating_add(1)
+        }
         Kind::Struct { fields, .. } => {
-            fields.iter().fold(1, |values, field| values_in(&field.schema).saturating_add(values))
+            let mut values = 1_usize;
+            for field in fields {
+                values = values.saturating_add(values_in(&field.schema, depth + 1));
+                if values > FREE_VALUES {
+                    break;
+                }
+            }
+            values
         }
         _ => 1,
     }

@@ -1,12 +1,15 @@
 //! Whether bytes are a value of a schema: what `ShmMessage::check` is for a type, with the same errors.
 //!
-//! The schema is not trusted, either. What is skipped, because any bytes are a value of it, is skipped
-//! only if its sizes agree with each other.
+//! The schema is not trusted, either: sizes and offsets are compared with each other and with the bytes.
+//!
+//! Nothing of the schema is gone through more than once: here what is there once in a message, and by a
+//! [`Plan`] what is in a list.
 
 use std::fmt::Display;
 
 use super::super::layout::MAX_DEPTH;
-use super::{Kind, Primitive, Schema, elements_of, field_of, integer, payload_of};
+use super::plan::Plan;
+use super::{Kind, Place, Primitive, Schema, elements_of, field_of, integer, payload_of};
 use crate::__private::cut_off;
 use crate::bounded::{checked_count, checked_tag, checked_text};
 use crate::message::{Invalid, ShmMessage};
@@ -57,10 +60,9 @@ pub(super) fn is_shallow(schema: &Schema, depth: usize) -> bool {
         }
 }
 
-fn check_value(schema: &Schema, bytes: &[u8], depth: usize) -> Result<(), Invalid> {
+pub(super) fn check_value(schema: &Schema, bytes: &[u8], depth: usize) -> Result<(), Invalid> {
     if depth > MAX_DEPTH {
-        let found = format_args!("a value at level {depth}");
-        return Err(Invalid::of_schema(found, format!("one of {MAX_DEPTH} levels at most")));
+        return Err(too_deep());
     }
     match &schema.kind {
         Kind::Primitive(Primitive::Bool) => bool::check(bytes),
@@ -110,33 +112,20 @@ fn check_value(schema: &Schema, bytes: &[u8], depth: usize) -> Result<(), Invali
 
 fn check_elements(schema: &Schema, bytes: &[u8], depth: usize) -> Result<(), Invalid> {
     let elements = elements_of(schema, bytes).ok_or_else(|| cut_off(bytes))?;
-    if elements.len == 0 || is_plain(elements.element, depth + 1) {
-        return Ok(());
+    if elements.len > 1 && elements.element.size > 0 {
+        return Plan::of(elements.element, depth + 1).check_all(elements);
     }
     // If they have no size, one is like the other.
-    let different = if elements.element.size == 0 { 1 } else { elements.len };
-    for (i, element) in (0..different).map_while(|i| Some((i, elements.get(i)?))) {
-        let super::Place::Fixed { schema, bytes: Some(bytes) } = element else { continue };
-        check_value(schema, bytes, depth + 1)
-            .map_err(|invalid| invalid.in_field(&format!("[{i}]")))?;
+    match elements.get(0) {
+        Some(Place::Fixed { schema, bytes: Some(bytes) }) => {
+            check_value(schema, bytes, depth + 1).map_err(|invalid| invalid.in_field("[0]"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// All bytes are a value of it, if there are as many as it says.
-fn is_plain(schema: &Schema, depth: usize) -> bool {
-    let Schema { size, kind, .. } = schema;
-    depth <= MAX_DEPTH
-        && match kind {
-            Kind::Primitive(Primitive::Bool | Primitive::Char) => false,
-            Kind::Primitive(primitive) => *size == primitive.size(),
-            Kind::Array { element, len } => {
-                element.size.checked_mul(*len) == Some(*size) && is_plain(element, depth + 1)
-            }
-            Kind::Struct { fields, .. } => fields.iter().all(|field| {
-                let end = field.offset.checked_add(field.schema.size);
-                end.is_some_and(|end| end <= *size) && is_plain(&field.schema, depth + 1)
-            }),
-            _ => false,
-        }
+#[cold]
+pub(super) fn too_deep() -> Invalid {
+    let found = format_args!("a value at level {}", MAX_DEPTH + 1);
+    Invalid::of_schema(found, format!("one of {MAX_DEPTH} levels at most"))
 }

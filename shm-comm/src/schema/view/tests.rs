@@ -185,6 +185,32 @@ fn elements_without_bytes_do_not_keep_anybody_busy() {
 }
 
 #[test]
+fn few_elements_without_bytes_are_shown() {
+    // Two values: itself, and what is in it.
+    let nothing = || strukt("N", [("x", array(u8(), 0))]);
+    let schema = strukt("S", [("all", vec(nothing(), 99)), ("list", vec(array(u8(), 0), 99))]);
+    let is_shown = |all: u32, list: u32| {
+        let bytes = [all.to_ne_bytes(), list.to_ne_bytes()].concat();
+        let view = schema.view(&bytes).unwrap();
+        #[cfg(feature = "serde")]
+        assert_eq!(serde_json::to_string(&view).is_ok(), all <= 32 && list <= 64);
+        !view.get("all").unwrap().to_string().starts_with("[…")
+            && !view.get("list").unwrap().to_string().starts_with("[…")
+    };
+    assert!(is_shown(32, 64));
+    assert!(!is_shown(33, 0) && !is_shown(0, 65));
+}
+
+#[test]
+fn what_a_list_of_no_elements_would_have_is_not_gone_through() {
+    let deep = (0..1_000_000).fold(u8(), |inner, _| array(inner, 1));
+    let schema = array(array(deep, 0), 3);
+    check(&schema, &[], "[[], [], []]", "[[], [], []]");
+    exercise(&schema, &[]);
+    std::mem::forget(schema); // the compiler's own way to drop it is not bounded
+}
+
+#[test]
 fn names_of_a_schema_that_was_made_by_hand_do_no_harm() {
     let schema = strukt("S\u{1b}[2J", [("a\nb", u8()), ("größe", u8())]);
     check(&schema, &[1, 2], r"S\u{1b}[2J { a\nb: 1, größe: 2 }", "a\\nb: 1\ngröße: 2");
@@ -359,6 +385,72 @@ fn a_schema_that_is_none_is_refused_or_shows_something() {
     }
 }
 
+#[test]
+fn a_mistake_in_a_list_is_told_with_the_way_to_it() {
+    let flags = || array(primitive(Primitive::Bool), 1);
+    let part = strukt(
+        "Part",
+        [
+            ("plain", array(u16(), 3)),
+            ("none", array(flags(), 0)),
+            ("few", strukt("Few", [("flags", array(flags(), 2)), ("one", flags())])),
+            ("goal", option(strukt("Goal", [("n", u8()), ("modes", vec(flags(), 2))]))),
+        ],
+    );
+    let schema = slice(array(part, 1));
+    let Kind::Slice { element } = &schema.kind else { panic!() };
+    let bytes = vec![0; 3 * element.size];
+    let mut goal = bytes.clone();
+    let at = 2 * element.size + 6 + 3;
+    goal[at] = 1; // the tag; then `n`, padding of the count, the count
+    for (offset, byte, field) in [
+        (element.size + 6, 2, "[1][0].few.flags[0][0]"),
+        (element.size + 7, 2, "[1][0].few.flags[1][0]"),
+        (element.size + 8, 2, "[1][0].few.one[0]"),
+        (at, 2, "[2][0].goal"),
+        (at + 2, 3, "[2][0].goal.modes"),
+    ] {
+        let mut wrong = goal.clone();
+        wrong[offset] = byte;
+        assert_eq!(schema.view(&wrong).unwrap_err().field(), field);
+    }
+    goal[at + 2] = 2;
+    assert!(schema.view(&goal).is_ok());
+    goal[at + 7] = 2;
+    assert_eq!(schema.view(&goal).unwrap_err().field(), "[2][0].goal.modes[1][0]");
+}
+
+#[test]
+fn values_of_an_enum_may_be_any_integers() {
+    let modes = |values: &[i128]| {
+        let variants = values
+            .iter()
+            .map(|value| crate::schema::Variant { name: format!("V{value}"), value: *value });
+        let (name, repr) = ("Mode".to_owned(), Primitive::I8);
+        let kind = Kind::Enum { name, repr, variants: variants.collect() };
+        slice(Schema { kind, ..primitive(repr) })
+    };
+    for values in [&[0][..], &[-128, -127], &[-1, 0, 1, 2], &[3, 2, 1], &[7, -5, 100, 8], &[0, 2]] {
+        let schema = modes(values);
+        for value in i8::MIN..=i8::MAX {
+            let is_one = values.contains(&value.into());
+            let first = values[0] as u8;
+            match schema.view(&[first, first, value as u8]) {
+                Ok(view) => {
+                    let value = view.get("[2]").unwrap();
+                    assert!(is_one && matches!(value.value(), Value::Enum { .. }));
+                }
+                Err(error) => {
+                    let text = format!("field `[2]` holds {value}, which is no `Mode`");
+                    assert!(!is_one && error.to_string() == text, "{error}");
+                }
+            }
+        }
+    }
+    assert!(modes(&[]).view(&[0, 0]).is_err());
+    assert!(modes(&[i128::MAX, i128::MIN]).view(&[0, 0]).is_err());
+}
+
 /// Does with it whatever a tool can do.
 fn exercise(schema: &Schema, bytes: &[u8]) -> bool {
     let view = match schema.view(bytes) {
@@ -397,6 +489,21 @@ proptest! {
     }
 
     #[test]
+    fn a_list_is_refused_as_its_first_wrong_element_would_be(
+        element in random::sized().prop_filter("a size", |element| element.size > 0),
+        seed in proptest::collection::vec(prop_oneof![9 => Just(0), 3 => Just(1), 1 => any::<u8>()], 1..99),
+        len in 2..5_usize,
+    ) {
+        let bytes: Vec<u8> = seed.into_iter().cycle().take(len * element.size).collect();
+        let wrong = bytes.chunks_exact(element.size).enumerate().find_map(|(i, bytes)| {
+            let invalid = element.view(bytes).err()?;
+            Some(invalid.in_field(&format!("[{i}]")).to_string())
+        });
+        let found = slice(element).view(&bytes).err().map(|invalid| invalid.to_string());
+        prop_assert_eq!(found, wrong);
+    }
+
+    #[test]
     fn bytes_of_the_right_length_are_refused_or_shown(
         schema in random::schema(),
         elements in 0..4_usize,
@@ -425,4 +532,28 @@ fn what_may_be_anything_is_not_looked_at() {
     }
     // To look at every byte would take 10 GB.
     assert!(start.elapsed().as_secs() < 5);
+}
+
+/// Unbounded, each of these takes from 5 seconds to minutes.
+#[test]
+fn the_time_for_a_list_is_not_that_of_its_schema_times_its_elements() {
+    let soon = |schema: &Schema, bytes: &[u8]| {
+        let start = std::time::Instant::now();
+        schema.view(bytes).unwrap();
+        assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
+    };
+    let truth = || primitive(Primitive::Bool);
+    let named = |i| format!("x{i}");
+
+    let no_size = (0..900).map(|i| (named(i), array(u8(), 0))).chain([("on".into(), truth())]);
+    soon(&slice(strukt_of("S", no_size)), &[1; 1 << 19]);
+
+    let levels = (0..60).fold(truth(), |inner, _| array(inner, 1));
+    soon(&slice(levels), &[1; 1 << 20]);
+
+    let variants = (0..20_000).map(|i| crate::schema::Variant { name: named(i), value: i * 3 });
+    let (name, repr) = ("Mode".to_owned(), Primitive::U32);
+    let kind = Kind::Enum { name, repr, variants: variants.collect() };
+    let last = 59_997_u32.to_ne_bytes();
+    soon(&slice(Schema { kind, ..primitive(repr) }), &last.repeat(1 << 18));
 }
