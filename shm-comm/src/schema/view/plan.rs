@@ -221,3 +221,52 @@ impl Values {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::testing::*;
+
+    /// So many parts of each element are looked at, and so many more in options and lists of it.
+    fn parts(plan: &Plan<'_>) -> usize {
+        let inside = |part: &Part<'_>| match &part.check {
+            Check::Option(plan) | Check::List(plan) => 1 + parts(plan),
+            _ => 1,
+        };
+        plan.parts.iter().map(inside).sum()
+    }
+
+    #[track_caller]
+    fn check(schema: Schema, expected: usize) {
+        assert_eq!(parts(&Plan::of(&schema, 1)), expected);
+    }
+
+    #[test]
+    fn only_what_can_be_wrong_is_looked_at() {
+        let truth = || primitive(Primitive::Bool);
+        let named = |i| format!("x{i}");
+        check(f64(), 0);
+        check(strukt("Plain", [("a", f64()), ("b", array(array(u8(), 4), 2))]), 0);
+        check(truth(), 1);
+        let no_size =
+            (0..900).map(|i| (named(i), array(truth(), 0))).chain([("on".into(), truth())]);
+        check(strukt_of("S", no_size), 1);
+        let numbers = (0..100).map(|i| (named(i), u8())).chain([("on".into(), truth())]);
+        check(strukt_of("S", numbers), 1);
+        check((0..60).fold(truth(), |inner, _| array(inner, 1)), 1);
+        check((0..60).fold(truth(), |inner, _| strukt("S", [("x", inner)])), 1);
+        check(array(truth(), 5), 2);
+        check(strukt("S", [("a", option(f64())), ("b", vec(truth(), 3))]), 3);
+    }
+
+    #[test]
+    fn values_of_an_enum_are_a_range_or_are_sorted() {
+        let values = |values: &[i128]| {
+            let variant = |value: &i128| Variant { name: format!("v{value}"), value: *value };
+            Values::of(&values.iter().map(variant).collect::<Vec<_>>())
+        };
+        assert!(matches!(values(&[-1, 0, 1]), Values::Range(range) if range == (-1..=1)));
+        assert!(matches!(values(&[9, 3, 6]), Values::Sorted(sorted) if sorted == [3, 6, 9]));
+        assert!(matches!(values(&[7]), Values::Sorted(sorted) if sorted == [7]));
+    }
+}

@@ -522,38 +522,10 @@ proptest! {
 }
 
 #[test]
-fn what_may_be_anything_is_not_looked_at() {
+fn an_image_is_shown_by_its_beginning() {
     let bytes = vec![0; 1 << 20];
     let image = strukt("Image", [("n", u32()), ("data", slice(u8()))]);
-    let start = std::time::Instant::now();
-    for _ in 0..10_000 {
-        let view = image.view(&bytes).unwrap();
-        assert_eq!(view.to_string().len(), 88);
-    }
-    // To look at every byte would take 10 GB.
-    assert!(start.elapsed().as_secs() < 5);
-}
-
-/// Unbounded, each of these takes from 5 seconds to minutes.
-#[test]
-fn the_time_for_a_list_is_not_that_of_its_schema_times_its_elements() {
-    let soon = |schema: &Schema, bytes: &[u8]| {
-        let start = std::time::Instant::now();
-        schema.view(bytes).unwrap();
-        assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
-    };
-    let truth = || primitive(Primitive::Bool);
-    let named = |i| format!("x{i}");
-
-    let no_size = (0..900).map(|i| (named(i), array(u8(), 0))).chain([("on".into(), truth())]);
-    soon(&slice(strukt_of("S", no_size)), &[1; 1 << 19]);
-
-    let levels = (0..60).fold(truth(), |inner, _| array(inner, 1));
-    soon(&slice(levels), &[1; 1 << 20]);
-
-    let variants = (0..20_000).map(|i| crate::schema::Variant { name: named(i), value: i * 3 });
-    let (name, repr) = ("Mode".to_owned(), Primitive::U32);
-    let kind = Kind::Enum { name, repr, variants: variants.collect() };
-    let last = 59_997_u32.to_ne_bytes();
-    soon(&slice(Schema { kind, ..primitive(repr) }), &last.repeat(1 << 18));
+    let text = image.view(&bytes).unwrap().to_string();
+    assert_eq!(text.len(), 88);
+    assert!(text.ends_with("0, … 1048556 more] }"), "{text}");
 }
