@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shm_comm::{Channel, Publisher, Subscriber};
+use shm_comm::{Access, Channel, Publisher, Subscriber};
 
 /// Nothing here takes this long, not on a busy machine either.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -817,6 +817,21 @@ fn an_element_that_a_message_does_not_have_is_none() {
     }
     assert_eq!(root.ok(&["echo", "map", "--oldest", "-n", "2", "-f", "a"]), "7\nnone\n");
     assert_eq!(root.fails(&["echo", "map", "--oldest", "-n", "2", "-f", "b"]).0, 2);
+}
+
+#[test]
+fn the_channels_of_a_group_need_no_option() {
+    let root = Root::new();
+    let shared = root.path().join("shared");
+    let channel = Channel::new("robot/speed").root(&shared).access(Access::Group);
+    let mut publisher = Publisher::<f32>::new(&channel).unwrap();
+    publisher.send(&0.5).unwrap();
+    let run = |args: &[&str]| root.ok(&[&["--root", shared.to_str().unwrap()], args].concat());
+    assert!(run(&["ls"]).contains("robot/speed"));
+    assert!(run(&["info", "robot/speed"]).contains(", for a group\n"));
+    assert_eq!(run(&["echo", "robot/speed", "--latest"]), "--- 0\n0.5\n");
+    assert_eq!(run(&["wait", "robot/speed"]), "");
+    assert!(run(&["doctor"]).ends_with(", 0 problems\n"));
 }
 
 #[test]
