@@ -430,8 +430,8 @@ fn messagepack_needs_no_type() {
     }
     for (path, text) in [
         ("name.x", "`a text` has no \"x\", nor any other field"),
-        ("stops[2]", "`a list` has no \"[2]\", it has 2 elements"),
-        ("small.5", "`a map` has no \"5\", it has `-3`, `4`"),
+        ("stops[2]", "a list has no \"[2]\", it has 2 elements"),
+        ("small.5", "a map has no \"5\", it has `-3`, `4`"),
     ] {
         let error = view.get(path).unwrap_err().to_string();
         assert_eq!(error, format!("no field {path:?}: {text}"));

@@ -19,6 +19,8 @@ pub struct NoSuchField {
     path: String,
     /// The part that leads nowhere.
     step: String,
+    /// That is no name and no index.
+    is_nonsense: bool,
     type_name: String,
     names: Vec<String>,
     /// Names that are not listed.
@@ -50,8 +52,15 @@ impl NoSuchField {
 
 impl fmt::Display for NoSuchField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NoSuchField { path, step, type_name, names, more, len } = self;
-        write!(f, "no field {path:?}: `{}` has no {step:?}", Visible(type_name))?;
+        let NoSuchField { path, step, is_nonsense, type_name, names, more, len } = self;
+        if *is_nonsense {
+            return write!(f, "no field {path:?}: {step:?} is neither `.name` nor `[number]`");
+        }
+        // What is in an encoded value has no type's name: `a list`.
+        match type_name.contains(' ') && !type_name.contains(['<', '(', '[', ';']) {
+            true => write!(f, "no field {path:?}: {} has no {step:?}", Visible(type_name))?,
+            false => write!(f, "no field {path:?}: `{}` has no {step:?}", Visible(type_name))?,
+        }
         match len {
             Some(1) => return f.write_str(", it has 1 element"),
             Some(len) => return write!(f, ", it has {len} elements"),
@@ -259,6 +268,7 @@ impl<'a> Place<'a> {
 
     #[cold]
     fn refuse(self, path: &str, step: Step<'_>) -> NoSuchField {
+        let is_nonsense = matches!(step, Step::Nonsense(_));
         let step = match step {
             Step::Name(name) | Step::Nonsense(name) => name.to_owned(),
             Step::Index(index) => format!("[{index}]"),
@@ -266,6 +276,7 @@ impl<'a> Place<'a> {
         let mut error = NoSuchField {
             path: path.to_owned(),
             step,
+            is_nonsense,
             type_name: self.type_name(),
             names: Vec::new(),
             more: 0,

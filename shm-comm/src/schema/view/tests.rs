@@ -293,10 +293,10 @@ fn a_path_that_leads_nowhere_is_explained() {
         ("grid[0].x", r#"no field "grid[0].x": `[u16; 3]` has no "x", it has 3 elements"#),
         ("stamp.x", r#"no field "stamp.x": `u64` has no "x", nor any other field"#),
         ("position.", r#"no field "position.": `Point` has no "", it has `x`, `y`"#),
-        ("grid[0]x", r#"no field "grid[0]x": `[u16; 3]` has no "x", it has 3 elements"#),
-        ("position[0", r#"no field "position[0": `Point` has no "[0", it has `x`, `y`"#),
+        ("grid[0]x", r#"no field "grid[0]x": "x" is neither `.name` nor `[number]`"#),
+        ("position[0", r#"no field "position[0": "[0" is neither `.name` nor `[number]`"#),
         ("name\u{1b}", "`Pose` has no \"name\\u{1b}\", it has `position`, `stamp`, `goal`"),
-        (".position", "`Pose` has no \".position\", it has"),
+        (".position", "\".position\" is neither `.name` nor `[number]`"),
         ("position..x", "`Point` has no \"\", it has"),
     ] {
         let error = view.get(path).unwrap_err().to_string();
