@@ -429,7 +429,7 @@ fn messagepack_needs_no_type() {
         assert_eq!(view.get(path).unwrap().to_string(), value, "{path}");
     }
     for (path, text) in [
-        ("name.x", "`a text` has no \"x\", nor any other field"),
+        ("name.x", "a text has no \"x\", nor any other field"),
         ("stops[2]", "a list has no \"[2]\", it has 2 elements"),
         ("small.5", "a map has no \"5\", it has `-3`, `4`"),
     ] {
