@@ -16,9 +16,9 @@ const ANY: usize = usize::MAX;
 /// There is no such field in the message: see [`View::get`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchField {
-    path: String,
+    path: Box<str>,
     /// The part that leads nowhere.
-    step: String,
+    step: Box<str>,
     /// That is no name and no index.
     is_nonsense: bool,
     type_name: String,
@@ -274,8 +274,8 @@ impl<'a> Place<'a> {
             Step::Index(index) => format!("[{index}]"),
         };
         let mut error = NoSuchField {
-            path: path.to_owned(),
-            step,
+            path: path.into(),
+            step: step.into(),
             is_nonsense,
             type_name: self.type_name(),
             names: Vec::new(),
