@@ -57,8 +57,7 @@ pub fn run(
     }
     for finding in &findings {
         if json {
-            serde_json::to_writer(&mut *out, finding)?;
-            writeln!(out)?;
+            text::json_line(out, finding)?;
         } else {
             writeln!(out, "{finding}")?;
         }

@@ -150,8 +150,7 @@ impl<W: Write> Printer<'_, W> {
         self.has_printed = true;
         match &mut self.form {
             Form::Json => {
-                serde_json::to_writer(&mut *self.out, &record)?;
-                writeln!(self.out)?;
+                text::json_line(self.out, &record)?;
             }
             Form::Csv(columns) => {
                 match columns {

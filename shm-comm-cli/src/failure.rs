@@ -53,12 +53,6 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Failure {
-        Failure::Output(error.into())
-    }
-}
-
 impl From<csv::Error> for Failure {
     fn from(error: csv::Error) -> Failure {
         Failure::Output(error.into())

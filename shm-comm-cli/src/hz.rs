@@ -65,8 +65,7 @@ pub fn run(folder: &Folder, options: &Hz, json: bool, out: &mut impl Write) -> R
         }
         let report = seen.report(&options.channel, start.elapsed());
         if json {
-            serde_json::to_writer(&mut *out, &report)?;
-            writeln!(out)?;
+            text::json_line(out, &report)?;
         } else {
             if line == 0 {
                 writeln!(out, "{:>11}  {:>10}  {:>8}  INTERVAL", "RATE", "BANDWIDTH", "LOST")?;

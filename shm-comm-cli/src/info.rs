@@ -18,8 +18,7 @@ pub fn run(
 ) -> Result<(), Failure> {
     for info in folder.info(&options.channel)? {
         if json {
-            serde_json::to_writer(&mut *out, &Report::of(&info))?;
-            writeln!(out)?;
+            text::json_line(out, &Report::of(&info))?;
         } else {
             write(&info, out)?;
         }

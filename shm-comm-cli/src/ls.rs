@@ -47,8 +47,7 @@ pub fn run(folder: &Folder, options: &Ls, json: bool, out: &mut impl Write) -> R
     let rows: Vec<Row> = channels.iter().map(|now| row(now, &before, elapsed)).collect();
     if json {
         for row in &rows {
-            serde_json::to_writer(&mut *out, row)?;
-            writeln!(out)?;
+            text::json_line(out, row)?;
         }
         return Ok(());
     }

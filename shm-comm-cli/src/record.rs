@@ -103,38 +103,37 @@ fn no_field(path: &str, error: &str, names: &[String]) -> Failure {
 impl Serialize for Record<'_> {
     /// One object, whatever the message is.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if self.has_info {
-            map.serialize_entry(META, &Meta::of(self.info))?;
+        let meta = self.has_info.then(|| Meta::of(self.info));
+        // What is an object by itself is one with its own entries.
+        let is_object = match self.message.value() {
+            Value::Struct(fields) => !fields.is_tuple(),
+            Value::Map(_) | Value::Raw(_) => true,
+            _ => false,
+        };
+        if self.fields.is_empty() && is_object {
+            return Object { meta, message: self.message }.serialize(serializer);
         }
-        match (&self.fields[..], self.message.value()) {
-            ([], Value::Struct(fields)) if !fields.is_tuple() => {
-                for (name, value) in fields.iter() {
-                    map.serialize_entry(name, &value)?;
-                }
-            }
-            ([], Value::Map(entries)) => {
-                for (key, value) in entries.iter() {
-                    match key.value() {
-                        Value::Text(name) => map.serialize_entry(name, &value)?,
-                        _ => map.serialize_entry(&key.to_string(), &value)?,
-                    }
-                }
-            }
-            ([], Value::Raw(raw)) => {
-                map.serialize_entry("codec", raw.codec())?;
-                map.serialize_entry("type", raw.type_name())?;
-                map.serialize_entry("hex", &hex(raw.bytes()))?;
-            }
-            ([], _) => map.serialize_entry(VALUE, self.message)?,
-            (fields, _) => {
-                for (path, field) in fields {
-                    map.serialize_entry(path, field)?;
-                }
-            }
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(meta) = meta {
+            map.serialize_entry(META, &meta)?;
+        }
+        if self.fields.is_empty() {
+            map.serialize_entry(VALUE, self.message)?;
+        }
+        for (path, field) in &self.fields {
+            map.serialize_entry(path, field)?;
         }
         map.end()
     }
+}
+
+#[derive(serde::Serialize)]
+struct Object<'a> {
+    // `META`, which an attribute cannot name.
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
+    #[serde(flatten)]
+    message: &'a View<'a>,
 }
 
 #[derive(serde::Serialize)]

@@ -1,9 +1,11 @@
-//! Texts, numbers and tables for people.
+//! Texts, numbers and tables for people, lines for programs.
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
 
 /// A name as it can be shown: names come from other processes, and a terminal obeys what they contain.
 pub fn shown(name: &str) -> String {
@@ -69,6 +71,12 @@ pub fn time(time: Duration) -> String {
 /// `1 publisher`, `2 publishers`.
 pub fn count(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// An object on a line of its own, for programs.
+pub fn json_line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, object)?;
+    writeln!(out)
 }
 
 /// A table without lines; the columns of `right` are aligned to the right.

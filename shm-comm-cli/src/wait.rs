@@ -43,11 +43,7 @@ pub fn run(
         if publishers >= needed.0 && subscribers >= needed.1 {
             if json {
                 let (name, waited_s) = (options.channel.as_str(), waited.as_secs_f64());
-                serde_json::to_writer(
-                    &mut *out,
-                    &Report { name, publishers, subscribers, waited_s },
-                )?;
-                writeln!(out)?;
+                text::json_line(out, &Report { name, publishers, subscribers, waited_s })?;
             }
             return Ok(());
         }
