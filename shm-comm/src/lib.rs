@@ -70,6 +70,8 @@ mod word;
 
 // The protocols, which loom checks without an operating system.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod queue;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod ring;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod sync;

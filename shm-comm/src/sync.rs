@@ -51,6 +51,24 @@ macro_rules! store_first {
 }
 store_first!(AtomicU32, u32; AtomicU64, u64);
 
+/// A compare-exchange that is ordered before a later load: the same edge for words that more than one
+/// changes. A locked instruction is a fence already, so that there is none beside it; but loom knows
+/// only fences.
+pub trait ChangeFirst {
+    /// Changes `from` into `to`, and says whether it did. It is Acquire and Release, too, if it did.
+    fn change_first(&self, from: u64, to: u64) -> bool;
+}
+
+impl ChangeFirst for AtomicU64 {
+    #[inline(always)]
+    fn change_first(&self, from: u64, to: u64) -> bool {
+        let changed = self.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        #[cfg(loom)]
+        fence(Ordering::SeqCst);
+        changed
+    }
+}
+
 #[cfg(loom)]
 pub use model::fence;
 

@@ -1,0 +1,715 @@
+//! Who owns which slot of a hand-over queue, and how it changes hands. No pointers, no `unsafe`: the
+//! queue deals in tokens.
+//!
+//! A [`Claim`] is the right to write one slot, a [`Taken`] the right to read one, and the duty to say what
+//! becomes of it. Any number of pushers and pullers. A slot has one owner at a time, and its word names
+//! him, so that a dead one can be replaced:
+//!
+//! ```text
+//! FREE(l) ── claim ──> WRITING(l, pusher) ── publish ──> READY(l) ── take ──> TAKEN(l+1, puller)
+//!    ^                    │ given up, dead                   ^                   │
+//!    ├── FREE(l+1) <──────┘                                  ├─ put back, dead ──┤
+//!    ├──────────────────────────────────────────────────────────── done ─────────┤
+//!    └────────── done ── EXAMINED(l+1, puller) <── exhume ── DEAD(l+1) <── bury ─┘
+//! ```
+//!
+//! What happens to a slot that holds a call, between a client and a server, is in [`calls`].
+//!
+//! A slot is used once a *lap*. `l` is the lap in which it is filled or, of a slot that was taken or is free
+//! again, the lap in which it is to be filled next. **The lap of a word never goes back.** It has 44 bits and
+//! wraps, as does the position of head and tail, which is a lap and the number of a slot.
+//!
+//! **Only words count.** `head`, the next position to fill, and `tail`, the next to take, are hints that may
+//! be behind; whoever finds one behind moves it on. Whoever meets a slot that is not free in its turn moves
+//! it one lap on and passes it, so that neither a slow puller nor a long loan delays anybody:
+//! `TAKEN(l)` becomes `TAKEN(l+1)`, and its owner, who only knows that it is his, gives it back in whatever
+//! lap it is then. Only a job that waits for a whole lap stops the head: then the queue is full.
+//!
+//! # Order
+//!
+//! Jobs of one pusher come out in the order in which they went in, unless they were put back. A puller looks
+//! past slots that are being written. If it finds a job behind such a slot, it looks at those before once
+//! more: what its pusher has published before this job is visible by then, because it was published before.
+//!
+//! # Ordering
+//!
+//! | edge | from | to | what it carries |
+//! |------|------|----|-----------------|
+//! | A | [`publish`], [`put_back`]: word = `READY` (Release) | [`take`], [`take_any`]: word (Acquire) | the payload and the slot's note |
+//! | B | [`done`], [`put_back`], [`bury`]: word (Release) | [`claim`], [`take`], [`exhume`]: word (Acquire) | that its owner has stopped reading or writing |
+//! | C | every change of a word, *then* [`sync`](crate::sync)'s fence | the `sleepers` | see [`wait`](crate::wait), edge G |
+//!
+//! A word changes by compare-exchange only, so that everything which was ever released into it is acquired
+//! with it: moving it one lap on breaks no edge.
+//!
+//! # Crash safety
+//!
+//! Claim and ownership are one compare-exchange: at no instruction is a slot claimed and nobody's. What a
+//! dead owner has left is put right by [`reap`], by whoever holds his lock. It may be killed anywhere and
+//! done again.
+
+use crate::sync::{AtomicU64, ChangeFirst, Ordering};
+
+pub mod calls;
+
+/// The most slots a queue may have: bits of a position.
+pub const MAX_SLOTS: u32 = 1 << 20;
+/// The most deliveries that are counted.
+pub const MAX_DELIVERIES: u32 = 15;
+
+/// So often a word is looked at that others may move a lap on meanwhile. They do so once a lap.
+const TRIES: u32 = 1 << 10;
+
+const LAP: u64 = 1 << 20;
+
+/// The shared state of a queue, wherever it lies: the mapped segment, or the heap of a test. All zeroes is
+/// an empty queue.
+pub trait Memory {
+    /// The number of slots: at least 1, at most [`MAX_SLOTS`].
+    fn slots(&self) -> u32;
+    /// The word of a slot.
+    fn word(&self, slot: u32) -> &AtomicU64;
+    /// What the writer of a slot has noted: when a job was pushed, or whose call it is.
+    fn note(&self, slot: u32) -> &AtomicU64;
+    /// The next position to fill: a hint.
+    fn head(&self) -> &AtomicU64;
+    /// The next position to take: a hint.
+    fn tail(&self) -> &AtomicU64;
+    /// Changes when a job was put back, which may lie anywhere: a hint.
+    fn returned(&self) -> &AtomicU64;
+    /// A hint: this slot is going to be written soon.
+    #[inline(always)]
+    fn expect_write(&self, _slot: u32) {}
+    /// A hint: this slot is going to be taken soon.
+    #[inline(always)]
+    fn expect_take(&self, _slot: u32) {}
+}
+
+/// A participant, in the word of a slot that it owns: 1 to 4095. 0 is nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(u16);
+
+impl OwnerId {
+    /// Nobody.
+    pub const NOBODY: OwnerId = OwnerId(0);
+    const MASK: u64 = (1 << 12) - 1;
+
+    /// Of a number below 4095.
+    pub fn new(number: u32) -> OwnerId {
+        OwnerId(((u64::from(number) + 1) & Self::MASK) as u16)
+    }
+
+    /// The number that it was made of; `None`: nobody.
+    pub fn number(self) -> Option<u32> {
+        u32::from(self.0).checked_sub(1)
+    }
+}
+
+/// What a slot is doing: see the [module](self).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Free,
+    Writing,
+    Ready,
+    Taken,
+    /// A dead letter.
+    Dead,
+    /// A dead letter that somebody looks at.
+    Examined,
+    /// A call that is answered: see [`calls`].
+    Replied,
+    /// The same without an answer.
+    Declined,
+    /// Its server has died.
+    Lost,
+    /// Its client does not wait any more.
+    Abandoned,
+    /// Nothing that anybody writes.
+    Garbage,
+}
+
+const STATES: [State; 10] = [
+    State::Free,
+    State::Writing,
+    State::Ready,
+    State::Taken,
+    State::Dead,
+    State::Examined,
+    State::Replied,
+    State::Declined,
+    State::Lost,
+    State::Abandoned,
+];
+
+impl State {
+    /// Its lap is that of its next use, not of what is in it.
+    fn is_behind_us(self) -> bool {
+        !matches!(self, State::Free | State::Writing | State::Ready)
+    }
+}
+
+/// The word of a slot: bits 20.. lap, 16..20 deliveries, 4..16 owner, 0..4 state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word(u64);
+
+impl Word {
+    /// What was found in memory.
+    pub fn of(found: u64) -> Word {
+        Word(found)
+    }
+
+    fn new(lap: Lap, deliveries: u32, owner: OwnerId, state: State) -> Word {
+        Word(lap.0 | u64::from(deliveries) << 16 | u64::from(owner.0) << 4 | state as u64)
+    }
+
+    pub fn state(self) -> State {
+        STATES.get((self.0 & 15) as usize).copied().unwrap_or(State::Garbage)
+    }
+
+    pub fn owner(self) -> OwnerId {
+        OwnerId((self.0 >> 4 & OwnerId::MASK) as u16)
+    }
+
+    /// How often the job was delivered and came back.
+    pub fn deliveries(self) -> u32 {
+        (self.0 >> 16 & 15) as u32
+    }
+
+    fn lap(self) -> Lap {
+        Lap(self.0 & !(LAP - 1))
+    }
+
+    fn is_of(self, owner: OwnerId, state: State) -> bool {
+        self.owner() == owner && self.state() == state
+    }
+
+    /// One lap on, and else the same.
+    fn moved_on(self) -> Word {
+        Word(self.0.wrapping_add(LAP))
+    }
+}
+
+/// A lap, in the bits that it has in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lap(u64);
+
+impl Lap {
+    fn next(self) -> Lap {
+        Lap(self.0.wrapping_add(LAP))
+    }
+
+    /// How many laps ahead of the other, times 2^20. It wraps.
+    fn ahead_of(self, other: Lap) -> i64 {
+        self.0.wrapping_sub(other.0) as i64
+    }
+}
+
+/// A lap and a slot: bits 20.. and 0..20.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position(u64);
+
+impl Position {
+    /// What was found in memory. Garbage becomes the beginning of its lap.
+    fn of(found: u64, slots: u32) -> Position {
+        if found & (LAP - 1) < u64::from(slots) {
+            Position(found)
+        } else {
+            Position(found & !(LAP - 1))
+        }
+    }
+
+    fn slot(self) -> u32 {
+        (self.0 & (LAP - 1)) as u32
+    }
+
+    fn lap(self) -> Lap {
+        Lap(self.0 & !(LAP - 1))
+    }
+
+    #[inline(always)]
+    fn next(self, slots: u32) -> Position {
+        if self.slot() + 1 < slots { Position(self.0 + 1) } else { Position(self.lap().next().0) }
+    }
+}
+
+/// Every slot is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The right to write one slot, until it is published.
+#[derive(Debug)]
+#[must_use = "a claim that is neither published nor given up keeps its slot for ever"]
+pub struct Claim {
+    slot: u32,
+    owner: OwnerId,
+}
+
+impl Claim {
+    /// The slot that may be written.
+    #[inline(always)]
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// The right to read one slot, and the duty to say what becomes of it.
+#[derive(Debug)]
+#[must_use = "what was taken and is not given back keeps its slot for ever"]
+pub struct Taken {
+    slot: u32,
+    owner: OwnerId,
+    /// `Taken`, or `Examined` for a dead letter.
+    state: State,
+    deliveries: u32,
+    from: OwnerId,
+}
+
+impl Taken {
+    /// The slot that may be read.
+    #[inline(always)]
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// How often it was delivered before.
+    pub fn deliveries(&self) -> u32 {
+        self.deliveries
+    }
+
+    /// A dead letter.
+    pub fn is_dead_letter(&self) -> bool {
+        self.state == State::Examined
+    }
+
+    /// Whoever is to get the answer.
+    pub fn from(&self) -> OwnerId {
+        self.from
+    }
+}
+
+/// What became of something that was put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutBack {
+    /// It is offered again.
+    Offered,
+    /// It is a dead letter.
+    Dead,
+    /// It was not its owner's any more.
+    Evicted,
+}
+
+fn load(memory: &impl Memory, slot: u32) -> Word {
+    Word(memory.word(slot).load(Ordering::Acquire)) // Edges A, B.
+}
+
+/// Edges A, B and C.
+#[inline(always)]
+fn change(memory: &impl Memory, slot: u32, from: Word, to: Word) -> bool {
+    memory.word(slot).change_first(from.0, to.0)
+}
+
+/// Changes a word that only its owner changes, but for its lap. `to` says into what; `None`: it is not his.
+#[inline(always)]
+fn change_own(memory: &impl Memory, slot: u32, to: impl Fn(Word) -> Option<Word>) -> bool {
+    for _ in 0..TRIES {
+        let word = load(memory, slot);
+        let Some(next) = to(word) else { return false };
+        if change(memory, slot, word, next) {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn help(hint: &AtomicU64, from: Position, slots: u32) {
+    let to = from.next(slots).0;
+    let _ = hint.compare_exchange(from.0, to, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// The right to fill the next slot.
+///
+/// # Errors
+///
+/// [`Full`]: the next job to take has waited for a lap, or every slot is somebody's.
+#[inline(always)]
+pub fn claim(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
+    let slots = memory.slots();
+    let found = memory.head().load(Ordering::Acquire);
+    let at = Position::of(found, slots);
+    let word = load(memory, at.slot());
+    if word.state() == State::Free && word.lap() == at.lap() && found == at.0 {
+        let to = Word::new(at.lap(), 0, me, State::Writing);
+        if change(memory, at.slot(), word, to) {
+            help(memory.head(), at, slots);
+            memory.expect_write(at.next(slots).slot());
+            return Ok(Claim { slot: at.slot(), owner: me });
+        }
+    }
+    claim_behind(memory, me)
+}
+
+/// The same where somebody was faster or something is in the way.
+#[cold]
+fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
+    let slots = memory.slots();
+    let mut moved = 0;
+    // A slot whose job was put back again and again is that many laps ahead.
+    for _ in 0..u64::from(slots) * u64::from(MAX_DELIVERIES + 2) + u64::from(TRIES) {
+        let found = memory.head().load(Ordering::Acquire);
+        let at = Position::of(found, slots);
+        if at.0 != found {
+            let _ =
+                memory.head().compare_exchange(found, at.0, Ordering::AcqRel, Ordering::Relaxed);
+            continue;
+        }
+        let word = load(memory, at.slot());
+        let ahead = word.lap().ahead_of(at.lap());
+        match word.state() {
+            State::Free if ahead <= 0 => {
+                let to = Word::new(at.lap(), 0, me, State::Writing);
+                if change(memory, at.slot(), word, to) {
+                    help(memory.head(), at, slots);
+                    return Ok(Claim { slot: at.slot(), owner: me });
+                }
+            }
+            // It has waited for a lap.
+            State::Ready if ahead < 0 => return Err(Full),
+            // In the way: being written since the last lap, or taken and not given back.
+            state if ahead < 0 || ahead == 0 && state.is_behind_us() => {
+                if moved == slots {
+                    return Err(Full);
+                }
+                moved += 1;
+                let to = Word(word.0 & (LAP - 1) | at.lap().0);
+                let to = if state.is_behind_us() { to.moved_on() } else { to };
+                change(memory, at.slot(), word, to);
+            }
+            // Somebody has filled it, or passed it.
+            _ => help(memory.head(), at, slots),
+        }
+    }
+    Err(Full)
+}
+
+/// Shows a slot that was written to those who take, and says whether it was still its owner's. `from` is
+/// whoever is to get the answer, if there is one to come.
+#[inline(always)]
+pub fn publish(memory: &impl Memory, claim: Claim, from: OwnerId) -> bool {
+    change_own(memory, claim.slot, |word| {
+        let next = Word::new(word.lap(), 0, from, State::Ready);
+        word.is_of(claim.owner, State::Writing).then_some(next)
+    })
+}
+
+/// Gives up a slot that was not written.
+pub fn give_up(memory: &impl Memory, claim: Claim) {
+    change_own(memory, claim.slot, |word| {
+        let next = Word::new(word.lap().next(), 0, OwnerId::NOBODY, State::Free);
+        word.is_of(claim.owner, State::Writing).then_some(next)
+    });
+}
+
+#[inline(always)]
+fn taken(memory: &impl Memory, me: OwnerId, slot: u32, word: Word) -> Option<Taken> {
+    let to = Word::new(word.lap().next(), word.deliveries(), me, State::Taken);
+    change(memory, slot, word, to).then(|| Taken {
+        slot,
+        owner: me,
+        state: State::Taken,
+        deliveries: word.deliveries(),
+        from: word.owner(),
+    })
+}
+
+/// Takes the next job in turn, if there is one. What was put back may lie elsewhere: [`take_any`].
+#[inline(always)]
+pub fn take(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
+    let slots = memory.slots();
+    let at = Position::of(memory.tail().load(Ordering::Acquire), slots);
+    let word = load(memory, at.slot());
+    if word.lap() == at.lap() {
+        match word.state() {
+            State::Ready => {
+                if let Some(taken) = taken(memory, me, at.slot(), word) {
+                    let next = at.next(slots);
+                    memory.expect_take(next.slot());
+                    help(memory.tail(), at, slots);
+                    return Some(taken);
+                }
+            }
+            // Nobody has been here in this lap, nor further on.
+            State::Free => return None,
+            _ => {}
+        }
+    }
+    take_behind(memory, me)
+}
+
+/// The same where somebody was faster or something is in the way.
+#[cold]
+fn take_behind(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
+    for _ in 0..TRIES {
+        let (at, word) = next_ready(memory)?;
+        if let Some(taken) = taken(memory, me, at.slot(), word) {
+            help(memory.tail(), at, memory.slots());
+            return Some(taken);
+        }
+    }
+    None
+}
+
+/// The next job in turn. The tail is moved on past what nobody will take.
+fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
+    let slots = memory.slots();
+    let mut found: Option<(Position, Word)> = None;
+    // Each round ends, or finds one that is nearer.
+    for _ in 0..slots {
+        let mut at = Position::of(memory.tail().load(Ordering::Acquire), slots);
+        let mut passed = false;
+        let mut nearer = None;
+        for _ in 0..slots {
+            if found.is_some_and(|(found, _)| found == at) {
+                break;
+            }
+            let word = load(memory, at.slot());
+            let ahead = word.lap().ahead_of(at.lap());
+            match word.state() {
+                State::Ready if ahead == 0 => {
+                    nearer = Some((at, word));
+                    break;
+                }
+                // Nobody has been here in this lap, nor further on.
+                State::Free if ahead <= 0 => break,
+                State::Writing if ahead <= 0 => passed = true,
+                _ if ahead > 0 && !passed => help(memory.tail(), at, slots),
+                _ => {}
+            }
+            at = at.next(slots);
+        }
+        match nearer {
+            // Others of its pusher may have been published between the look at a slot before and at it.
+            Some(_) if passed => found = nearer,
+            Some(_) => return nearer,
+            None => return found,
+        }
+    }
+    found
+}
+
+/// Takes any job, wherever it lies, those first that have been delivered before.
+#[cold]
+pub fn take_any(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
+    // Those that were put back are in no turn; the others are.
+    let again = |word: Word| word.state() == State::Ready && word.deliveries() > 0;
+    take_where(memory, me, again)
+        .or_else(|| take(memory, me))
+        .or_else(|| take_where(memory, me, |word| word.state() == State::Ready))
+}
+
+fn take_where(memory: &impl Memory, me: OwnerId, is: impl Fn(Word) -> bool) -> Option<Taken> {
+    (0..memory.slots()).find_map(|slot| {
+        let word = load(memory, slot);
+        if is(word) { taken(memory, me, slot, word) } else { None }
+    })
+}
+
+/// Whether a job is there, in turn. A short look, for somebody who looks again and again.
+#[inline(always)]
+pub fn is_ready(memory: &impl Memory) -> bool {
+    let at = Position::of(memory.tail().load(Ordering::Acquire), memory.slots());
+    let word = load(memory, at.slot());
+    if word.lap() == at.lap() {
+        match word.state() {
+            State::Ready => return true,
+            State::Free => return false,
+            _ => {}
+        }
+    }
+    next_ready(memory).is_some()
+}
+
+/// Whether a job is anywhere.
+pub fn is_any_ready(memory: &impl Memory) -> bool {
+    (0..memory.slots()).any(|slot| load(memory, slot).state() == State::Ready)
+}
+
+/// Whether there is something to claim. Only a look.
+pub fn has_room(memory: &impl Memory) -> bool {
+    let slots = memory.slots();
+    let mut at = Position::of(memory.head().load(Ordering::Acquire), slots);
+    // What was put back again and again is that many laps ahead.
+    for _ in 0..MAX_DELIVERIES + 2 {
+        let mut is_any_free = false;
+        for _ in 0..slots {
+            let word = load(memory, at.slot());
+            let ahead = word.lap().ahead_of(at.lap());
+            match word.state() {
+                State::Free if ahead <= 0 => return true,
+                State::Free => is_any_free = true,
+                State::Ready if ahead < 0 => return false,
+                _ => {}
+            }
+            at = at.next(slots);
+        }
+        if !is_any_free {
+            return false;
+        }
+    }
+    false
+}
+
+/// Acknowledges what was taken: its slot is free. `false`: it was not its owner's any more.
+#[inline(always)]
+pub fn done(memory: &impl Memory, taken: Taken) -> bool {
+    change_own(memory, taken.slot, |word| {
+        let next = Word::new(word.lap(), 0, OwnerId::NOBODY, State::Free);
+        word.is_of(taken.owner, taken.state).then_some(next)
+    })
+}
+
+/// Offers again what was taken. After `limit` deliveries it is a dead letter, as is what was one before.
+pub fn put_back(memory: &impl Memory, taken: Taken, limit: u32) -> PutBack {
+    put_back_of(memory, taken.slot, taken.owner, limit)
+}
+
+/// Makes a dead letter of what was taken. `false`: it was not its owner's any more.
+pub fn bury(memory: &impl Memory, taken: Taken) -> bool {
+    let Taken { slot, owner, .. } = taken;
+    // Nothing of it is offered again at one delivery.
+    put_back_of(memory, slot, owner, 0) == PutBack::Dead
+}
+
+fn put_back_of(memory: &impl Memory, slot: u32, owner: OwnerId, limit: u32) -> PutBack {
+    for _ in 0..TRIES {
+        let word = load(memory, slot);
+        let delivered = word.deliveries() + 1;
+        let (deliveries, state) = match word.state() {
+            State::Taken if delivered < limit.min(MAX_DELIVERIES) => (delivered, State::Ready),
+            State::Taken => (delivered.min(MAX_DELIVERIES), State::Dead),
+            State::Examined => (word.deliveries(), State::Dead),
+            _ => return PutBack::Evicted,
+        };
+        if word.owner() != owner {
+            return PutBack::Evicted;
+        }
+        let next = Word::new(word.lap(), deliveries, OwnerId::NOBODY, state);
+        if change(memory, slot, word, next) {
+            return match state {
+                State::Ready => {
+                    memory.returned().fetch_add(1, Ordering::AcqRel);
+                    PutBack::Offered
+                }
+                _ => PutBack::Dead,
+            };
+        }
+    }
+    PutBack::Evicted
+}
+
+/// Takes a dead letter to look at it: the first one at this slot or after it.
+pub fn exhume(memory: &impl Memory, me: OwnerId, first: u32) -> Option<Taken> {
+    (first..memory.slots()).find_map(|slot| {
+        let word = load(memory, slot);
+        if word.state() != State::Dead {
+            return None;
+        }
+        let to = Word::new(word.lap(), word.deliveries(), me, State::Examined);
+        change(memory, slot, word, to).then(|| Taken {
+            slot,
+            owner: me,
+            state: State::Examined,
+            deliveries: word.deliveries(),
+            from: OwnerId::NOBODY,
+        })
+    })
+}
+
+/// What became of the slots of somebody who has died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// They can be filled.
+    pub freed: u32,
+    /// They are offered again.
+    pub offered: u32,
+    /// They are dead letters.
+    pub dead: u32,
+}
+
+/// Ends everything that somebody has here. The caller holds his lock.
+pub fn reap(memory: &impl Memory, owner: OwnerId, limit: u32) -> Reaped {
+    let mut reaped = Reaped::default();
+    for slot in 0..memory.slots() {
+        let word = load(memory, slot);
+        if word.owner() != owner {
+            continue;
+        }
+        match word.state() {
+            State::Writing => {
+                give_up(memory, Claim { slot, owner });
+                reaped.freed += 1;
+            }
+            State::Taken | State::Examined => match put_back_of(memory, slot, owner, limit) {
+                PutBack::Offered => reaped.offered += 1,
+                PutBack::Dead => reaped.dead += 1,
+                PutBack::Evicted => {}
+            },
+            _ => {}
+        }
+    }
+    reaped
+}
+
+/// Who owns slots, each once, besides the one who asks.
+pub fn owners(memory: &impl Memory, me: OwnerId) -> Vec<OwnerId> {
+    let mut owners = Vec::new();
+    for slot in 0..memory.slots() {
+        let owner = load(memory, slot).owner();
+        if owner != OwnerId::NOBODY && owner != me && !owners.contains(&owner) {
+            owners.push(owner);
+        }
+    }
+    owners
+}
+
+/// How many slots of a queue are doing what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub free: u32,
+    pub writing: u32,
+    pub ready: u32,
+    /// Also those whose call is answered, and that its client has not given back yet.
+    pub taken: u32,
+    pub dead: u32,
+    /// In a state that nobody writes.
+    pub garbage: u32,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub fn add(&mut self, word: Word) {
+        *match word.state() {
+            State::Free => &mut self.free,
+            State::Writing => &mut self.writing,
+            State::Ready => &mut self.ready,
+            State::Dead | State::Examined => &mut self.dead,
+            State::Garbage => &mut self.garbage,
+            _ => &mut self.taken,
+        } += 1;
+    }
+}
+
+impl State {
+    /// Something is in the slot that is not to be lost when everybody goes.
+    pub fn is_kept(self) -> bool {
+        matches!(self, State::Ready | State::Taken | State::Dead | State::Examined)
+    }
+}
+
+#[cfg(test)]
+#[allow(dead_code)]
+mod heap;
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;
