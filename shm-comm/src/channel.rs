@@ -32,20 +32,22 @@ use std::sync::atomic::AtomicU8;
 
 use crate::error::{AttachError, WaitError};
 use crate::events;
-use crate::header::{self, LINE, Pattern, Record};
-use crate::liveness::Place;
+use crate::header::{self, LINE, Record, Schemas};
+use crate::liveness::{Place, Side};
 use crate::mapping::Mapping;
 use crate::message::ShmMessage;
 use crate::options::Channel;
 use crate::os;
+use crate::pattern::Pattern;
 use crate::ring::{self, Memory, PINS};
-use crate::schema::Schema;
 use crate::segment::{Role, Segment};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, StoreFirst};
 use crate::wait;
 
+mod handover;
 mod input;
 mod output;
+pub use handover::{Attachment, Party, Tally, count_slots, place_of};
 pub use input::{Held, Input, Received};
 pub use output::Output;
 
@@ -82,8 +84,9 @@ impl Control {
 
     #[inline(always)]
     fn line(&self, offset: u64) -> &AtomicU64 {
-        // SAFETY: One of the three lines before the subscribers; aligned, because the mapping is to
-        // a page and `control_offset` to a line; only ever used atomically; mapped while `self` lives.
+        // SAFETY: One of the lines before the participants; aligned to 8, because the mapping is to a page,
+        // `control_offset` to a line, and so are these; only ever used atomically; mapped while `self`
+        // lives.
         unsafe { self.start.add(offset as usize).cast().as_ref() }
     }
 
@@ -118,6 +121,51 @@ impl Control {
         self.line(header::SLEEPERS_OFFSET)
     }
 
+    /// Who has come, and not left.
+    #[inline(always)]
+    fn registered_of(&self, side: Side) -> &AtomicU64 {
+        match side {
+            Side::Publishers => self.line(header::PUBLISHERS_REGISTERED_OFFSET),
+            Side::Subscribers => self.registered(),
+        }
+    }
+
+    /// Who sleeps.
+    #[inline(always)]
+    fn sleepers_of(&self, side: Side) -> &AtomicU64 {
+        match side {
+            Side::Publishers => self.line(header::PUBLISHERS_SLEEPERS_OFFSET),
+            Side::Subscribers => self.sleepers(),
+        }
+    }
+
+    /// How many places there are.
+    fn places(&self, side: Side) -> u32 {
+        let geometry = self.mapping.geometry();
+        match side {
+            Side::Publishers => geometry.max_publishers,
+            Side::Subscribers => geometry.max_subscribers,
+        }
+    }
+
+    /// Where somebody sleeps: his word, and his bit of the sleepers.
+    #[inline(always)]
+    pub fn bed(&self, place: Place) -> (&AtomicU32, &AtomicU64, u32) {
+        let (side, number) = (place.side(), place.number());
+        (self.sleep_word_of(side, number), self.sleepers_of(side), number)
+    }
+
+    /// The word on which somebody sleeps.
+    #[inline(always)]
+    fn sleep_word_of(&self, side: Side, number: u32) -> &AtomicU32 {
+        // What comes out of a bitmap in shared memory may be any bit: one too large becomes another.
+        let number = if number < self.places(side) { number } else { 0 };
+        let offset = self.mapping.geometry().bed_offset(side.place(number));
+        // SAFETY: Inside the control area of the checked geometry; aligned, as every line is; only ever
+        // used atomically; mapped while `self` lives.
+        unsafe { self.start.add(offset as usize).cast().as_ref() }
+    }
+
     #[inline(always)]
     fn subscriber(&self, id: u32) -> NonNull<u8> {
         // What comes out of a bitmap in shared memory may be any bit: an id too large becomes another.
@@ -134,13 +182,6 @@ impl Control {
         unsafe { self.subscriber(id).cast().as_ref() }
     }
 
-    /// The word on which a subscriber sleeps: its second line.
-    #[inline(always)]
-    pub fn sleep_word(&self, id: u32) -> &AtomicU32 {
-        // SAFETY: As above.
-        unsafe { self.subscriber(id).add(LINE as usize).cast().as_ref() }
-    }
-
     /// Those bits of a bitmap of subscribers that stand for one.
     fn subscribers_in(&self, bitmap: u64) -> impl Iterator<Item = u32> + Clone + use<> {
         (0..self.max_subscribers).filter(move |id| bitmap >> id & 1 == 1)
@@ -149,8 +190,14 @@ impl Control {
     /// Ends everything that a subscriber has here. The caller holds its place.
     fn clean(&self, id: u32) {
         ring::release_all(self.pins(id));
-        wait::retract(self.sleep_word(id), self.sleepers(), id);
-        self.registered().fetch_and(!(1 << id), Ordering::Release);
+        self.sign_off(Place::Subscriber(id));
+    }
+
+    /// Says that somebody neither sleeps nor is there. The caller holds his place.
+    fn sign_off(&self, place: Place) {
+        let (word, sleepers, number) = self.bed(place);
+        wait::retract(word, sleepers, number);
+        self.registered_of(place.side()).fetch_and(!(1 << number), Ordering::Release);
     }
 
     /// Cleans up after those of these subscribers that are dead. Never the owner of `file`.
@@ -189,10 +236,30 @@ impl Control {
         }
     }
 
-    /// Wakes everybody who sleeps.
+    /// Wakes every subscriber who sleeps.
     #[cold]
     fn wake(&self) {
-        wait::wake_all(self.sleepers(), |id| self.sleep_word(id), os::futex_wake);
+        let word = |id| self.sleep_word_of(Side::Subscribers, id);
+        wait::wake_all(self.sleepers(), word, os::futex_wake);
+    }
+
+    /// There are news for one of these. Wakes one who sleeps, if anybody does, in turn from this number.
+    #[inline(always)]
+    fn wake_one(&self, side: Side, first: u32) {
+        let sleepers = self.sleepers_of(side);
+        if sleepers.load_after() != 0 {
+            let word = |id| self.sleep_word_of(side, id);
+            wait::wake_one(sleepers, first % u64::BITS, word, os::futex_wake);
+        }
+    }
+
+    /// There are news for this one. Wakes him if he sleeps.
+    #[inline(always)]
+    fn wake_at(&self, place: Place) {
+        let (word, sleepers, number) = self.bed(place);
+        if sleepers.load_after() >> (number % u64::BITS) & 1 == 1 {
+            wait::wake(sleepers, number, word, os::futex_wake);
+        }
     }
 
     /// False in a child that was forked off: there is no such memory.
@@ -201,16 +268,26 @@ impl Control {
     }
 }
 
-/// Attaches to a channel of messages with that schema, which lie in a slot as a `T`. Those who are
-/// attached to a segment that is replaced are told.
+/// Attaches to a channel that carries this: its messages lie in a slot as a `T`. Those who are attached to a
+/// segment that is replaced are told.
 fn attach<T: ShmMessage + ?Sized>(
     channel: &Channel,
+    pattern: Pattern,
     role: Role,
-    schema: &Schema,
+    schemas: &Schemas,
 ) -> Result<Segment, AttachError> {
     const { assert_layout::<T>() };
     let retire = |mapping: &Arc<Mapping>| Control::of(mapping).retire();
-    Segment::attach(channel, Pattern::PubSub, schema, role, &retire)
+    Segment::attach(channel, pattern, schemas, role, &retire)
+}
+
+/// There is no place left.
+fn too_many(channel: &Channel, pattern: Pattern, side: Side, max: u32) -> AttachError {
+    let (kind, option) = match side {
+        Side::Publishers => (pattern.publishers(), "max_publishers"),
+        Side::Subscribers => (pattern.subscribers(), "max_subscribers"),
+    };
+    AttachError::TooManyParticipants { channel: channel.name.clone(), kind, option, max }
 }
 
 /// Whether a handle of this channel can still tell who is there.
@@ -295,11 +372,11 @@ impl MappedRing {
             start,
             first_slot,
             slot_stride: geometry.slot_stride as usize,
-            payload_offset: geometry.payload_offset as usize,
-            max_len: geometry.max_len as usize,
-            stride: geometry.payload_stride as usize,
-            elements_offset: geometry.payload_offset as usize + geometry.payload_fixed as usize,
-            hinted_end: (u64::from(geometry.payload_offset) + geometry.payload_size)
+            payload_offset: geometry.payload.offset as usize,
+            max_len: geometry.payload.max_len as usize,
+            stride: geometry.payload.stride as usize,
+            elements_offset: geometry.payload.offset as usize + geometry.payload.fixed as usize,
+            hinted_end: (u64::from(geometry.payload.offset) + geometry.payload.size)
                 .min((1 + HINTED_LINES) * LINE) as usize,
             slots: geometry.slots.into(),
             number,
@@ -451,8 +528,20 @@ fn prefetch_read(line: NonNull<u8>) {
     let _ = line;
 }
 
+/// Has the line fetched for writing ahead of time, where the processor can be told.
+#[inline(always)]
+fn prefetch_write(line: NonNull<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: A hint: it faults nowhere and changes nothing that can be read. Where it is not known it is
+    // no operation, by the architecture.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly));
+    }
+    let _ = line;
+}
+
 /// What the geometry of a segment can hold.
-const fn assert_layout<T: ShmMessage + ?Sized>() {
+pub const fn assert_layout<T: ShmMessage + ?Sized>() {
     let layout = T::LAYOUT;
     assert!(layout.align <= header::MAX_ALIGN, "a message may be aligned to 4096 bytes at most");
     assert!(!std::mem::needs_drop::<T>(), "a message has no destructor");

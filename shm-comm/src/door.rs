@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use crate::error::AttachError;
 use crate::events;
 use crate::folder::{file_name, is_absent, kind_of, open_root, root};
-use crate::header::{self, PATTERNS, Pattern, Refusal};
+use crate::header::{self, Geometry, Refusal};
 use crate::liveness;
 use crate::options::{Access, Channel};
 use crate::os::{self, Lock};
+use crate::pattern::{PATTERNS, Pattern};
 use crate::process::{Descriptor, LockFile};
+use crate::queue::Word;
 use crate::schema::fnv1a;
 
 /// Where a segment is.
@@ -194,7 +196,8 @@ impl Door {
         };
         self.trust(file.file())?;
         let lock = os::lock(file.file(), liveness::LIFECYCLE, Lock::Exclusive);
-        let is_stale = lock.map_err(self.os("lock"))? && !self.is_awaited();
+        let is_stale =
+            lock.map_err(self.os("lock"))? && !self.is_awaited() && !self.keeps_jobs(file.file());
         if is_stale { self.remove_stale(&file) } else { Ok(false) }
     }
 
@@ -208,6 +211,11 @@ impl Door {
         }
         events::stale(&self.path);
         self.unlink(file.file()).map_err(self.os("remove"))
+    }
+
+    /// Whether it is a queue in which anything is left.
+    pub fn keeps_jobs(&self, file: &File) -> bool {
+        self.describe(file).is_ok_and(|found| keeps_jobs(file, &found.geometry))
     }
 
     /// The folder.
@@ -376,6 +384,16 @@ impl Door {
         }
         Ok(())
     }
+}
+
+/// Whether this is a queue in which anything is left that nobody has done.
+pub fn keeps_jobs(file: &File, geometry: &Geometry) -> bool {
+    let is_kept = |slot| {
+        let mut word = [0; 8];
+        let read = file.read_exact_at(&mut word, geometry.slot_offset(slot));
+        read.is_ok() && Word::of(u64::from_ne_bytes(word)).state().is_kept()
+    };
+    geometry.pattern == Pattern::Queue && (0..geometry.slots).any(is_kept)
 }
 
 fn aside_name(hash: u64, number: u32) -> String {

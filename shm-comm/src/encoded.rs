@@ -4,14 +4,19 @@
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Codec};
-use crate::error::{DecodeError, EncodeError, SendError};
+use crate::codec::{self, Codec, Sink};
+use crate::error::{
+    CallError, DecodeError, EncodeError, PushError, RecvError, ReplyError, SendError,
+};
 use crate::payload::{Payload, sealed};
 use crate::pubsub::{Publisher, Sample};
+use crate::pushpull::{Puller, Pusher};
+use crate::reqrep::{Delivered, Pending, Replier, Reply, Request, Requester};
 use crate::schema::{Kind, Schema};
 
 /// Says of a handle that it carries values of `T` as the bytes that the codec `C` makes of them.
@@ -118,6 +123,14 @@ impl<T: DeserializeOwned + 'static, C: Codec> Payload for Encoded<T, C> {
     }
 }
 
+/// Encodes `value` into a slot.
+fn encode<T: Serialize, C: Codec>(value: &T, sink: &mut Sink<'_>) -> Result<(), EncodeError> {
+    let room = sink.room();
+    C::encode(value, sink)?;
+    // A codec can put another sink in the place of this one, and what that counts is not here.
+    if std::ptr::eq(sink.room(), room) { Ok(()) } else { Err(not_written(C::NAME)) }
+}
+
 impl<T: Serialize + DeserializeOwned + 'static, C: Codec> Publisher<Encoded<T, C>> {
     /// Encodes `value` straight into the slot of the next message, and publishes it.
     ///
@@ -126,11 +139,120 @@ impl<T: Serialize + DeserializeOwned + 'static, C: Codec> Publisher<Encoded<T, C
     /// [`SendError`]; nothing is published then. If there is not enough room it says how many bytes it
     /// would have taken.
     pub fn send(&mut self, value: &T) -> Result<(), SendError> {
-        self.encode(|sink| {
-            let room = sink.room();
-            C::encode(value, sink)?;
-            // A codec can put another sink in the place of this one, and what that counts is not here.
-            if std::ptr::eq(sink.room(), room) { Ok(()) } else { Err(not_written(C::NAME)) }
+        self.encode(|sink| encode::<T, C>(value, sink))
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, C: Codec> Pusher<Encoded<T, C>> {
+    /// Encodes `job` straight into the next slot, and pushes it. Waits while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; nothing is pushed then. If there is not enough room it says how many bytes it would
+    /// have taken.
+    pub fn send(&mut self, job: &T) -> Result<(), PushError> {
+        self.encode(&mut |sink| encode::<T, C>(job, sink))
+    }
+
+    /// The same, for a time. `false`: it was full all the time, and nothing was pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_timeout(&mut self, job: &T, timeout: Duration) -> Result<bool, PushError> {
+        self.encode_timeout(timeout, &mut |sink| encode::<T, C>(job, sink))
+    }
+
+    /// The same, without waiting. `false`: it is full, and nothing was pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), but it cannot be interrupted.
+    pub fn try_send(&mut self, job: &T) -> Result<bool, PushError> {
+        self.try_encode(&mut |sink| encode::<T, C>(job, sink))
+    }
+}
+
+impl<T: DeserializeOwned + 'static, C: Codec> Puller<Encoded<T, C>> {
+    /// Takes the next job out and acknowledges it, in one step: **at most once**. If this process dies after
+    /// that, the job is lost. Blocks until there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv`](Self::recv).
+    pub fn take(&mut self) -> Result<T, RecvError> {
+        Ok(self.recv()?.done_with())
+    }
+}
+
+impl<T: DeserializeOwned + 'static, C: Codec> Reply<Encoded<T, C>> {
+    /// The decoded value.
+    pub fn into_value(self) -> T {
+        self.into_decoded()
+    }
+}
+
+impl<T, C, R> Requester<Encoded<T, C>, R>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    C: Codec,
+    R: Payload + ?Sized,
+{
+    /// Encodes a request, calls the service, and waits for the reply. If all slots hold calls in flight, it
+    /// waits for one, too.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]. Whatever it is, the call has ended: a late reply reaches nobody.
+    pub fn request(&mut self, request: &T, timeout: Duration) -> Result<Reply<R>, CallError> {
+        self.encode_and_wait(timeout, |sink| encode::<T, C>(request, sink))
+    }
+
+    /// Encodes a request, and calls the service without waiting for the reply. There may be several calls in
+    /// flight.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Full`], [`CallError::Encode`], [`CallError::Attach`], and what is wrong with this handle.
+    pub fn send(&mut self, request: &T) -> Result<Pending<R>, CallError> {
+        self.encode(|sink| encode::<T, C>(request, sink))
+    }
+}
+
+impl<Q, T, C> Request<Q, Encoded<T, C>>
+where
+    Q: Payload + ?Sized,
+    T: Serialize + DeserializeOwned + 'static,
+    C: Codec,
+{
+    /// Encodes the answer straight into the slot.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplyError`]. The request is declined then.
+    pub fn reply(self, reply: &T) -> Result<Delivered, ReplyError> {
+        self.encode(|sink| encode::<T, C>(reply, sink))
+    }
+}
+
+impl<Q, T, C> Replier<Q, Encoded<T, C>>
+where
+    Q: Payload + ?Sized,
+    T: Serialize + DeserializeOwned + 'static,
+    C: Codec,
+{
+    /// Answers every request with what `answer` makes of it, until this replier's
+    /// [interrupter](Self::interrupter) is used. A request that is not valid is declined; so is one at which
+    /// `answer` panics, and the panic goes on; and one whose answer cannot be encoded.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with this handle.
+    pub fn serve(&mut self, mut answer: impl FnMut(&Q::Value) -> T) -> Result<(), RecvError> {
+        self.serve_encoded(|request| {
+            let reply = answer(&request);
+            // Its client is told that it is declined.
+            let _ = request.reply(&reply);
         })
     }
 }

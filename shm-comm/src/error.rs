@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::message::Invalid;
+use crate::pattern::Pattern;
 use crate::schema::{Malformed, SchemaDiff};
 
 /// Why a handle could not be opened on a channel.
@@ -67,14 +69,16 @@ pub enum AttachError {
         known: u32,
     },
     /// The file of the channel holds another channel: it was renamed or copied. Remove it.
-    #[error("the file of channel {channel:?} holds channel {found:?}, pattern {pattern}")]
+    #[error("the file of the {asked} {channel:?} holds the {pattern} {found:?}")]
     WrongSegment {
         /// The name asked for.
         channel: String,
+        /// The pattern asked for.
+        asked: Pattern,
         /// The name in the segment.
         found: String,
-        /// The pattern in the segment, by its number.
-        pattern: u32,
+        /// The pattern in the segment.
+        pattern: Pattern,
     },
     /// The channel carries messages of another type, and here is how they differ. Use the same type on
     /// both sides; or, to read messages that have gained fields at their end, an older one.
@@ -106,13 +110,25 @@ pub enum AttachError {
         #[source]
         error: Malformed,
     },
-    /// [`Channel::max_len`](crate::Channel::max_len) is set, and messages have no elements. Leave it out.
-    #[error("channel {channel:?}: max_len is set, but every `{type_name}` has the same size")]
+    /// [`Channel::max_len`](crate::Channel::max_len) is set, and messages have no elements; or
+    /// [`max_reply_len`](crate::Channel::max_reply_len), and replies have none. Leave it out.
+    #[error("channel {channel:?}: {option} is set, but every `{type_name}` has the same size")]
     FixedSize {
         /// The channel's name.
         channel: String,
-        /// The name of the messages' type.
+        /// `max_len` or `max_reply_len`.
+        option: &'static str,
+        /// The name of the type.
         type_name: String,
+    },
+    /// [`Channel::max_reply_len`](crate::Channel::max_reply_len) is set, and only services have replies.
+    /// Leave it out.
+    #[error("channel {channel:?}: max_reply_len is set, but a {pattern} has no replies")]
+    NoReplies {
+        /// The channel's name.
+        channel: String,
+        /// What it does with messages.
+        pattern: Pattern,
     },
     /// The channel exists with another value of an option that this handle sets. Set the same value
     /// on both sides, or leave it out to take what the channel has.
@@ -153,12 +169,14 @@ pub enum AttachError {
     },
     /// All places are taken by live processes. Close some, or set the option of that name higher
     /// when the channel is made.
-    #[error("channel {channel:?} has {max} {kind} already, and no room for more (max_{kind})")]
+    #[error("channel {channel:?} has {max} {kind} already, and no room for more ({option})")]
     TooManyParticipants {
         /// The channel's name.
         channel: String,
-        /// `publishers` or `subscribers`.
+        /// `publishers` or `subscribers`, `pushers` or `pullers`, `servers` or `clients`.
         kind: &'static str,
+        /// `max_publishers` or `max_subscribers`.
+        option: &'static str,
         /// How many there can be.
         max: u32,
     },
@@ -310,7 +328,7 @@ pub enum RecvError {
         max_held: u8,
     },
     /// An [`Interrupter`](crate::Interrupter) was used.
-    #[error("interrupted, by the subscriber's interrupter")]
+    #[error("interrupted, by the handle's interrupter")]
     Interrupted,
     /// A publisher has come or has replaced the channel, and it cannot be joined: usually it has
     /// another type, or an option that contradicts this subscriber's. Every call tries again, so that
@@ -331,6 +349,181 @@ pub enum RecvError {
         /// The channel's name.
         channel: String,
     },
+}
+
+/// Why a job was not pushed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The job has more elements than there is room for. Make the channel with a larger
+    /// [`max_len`](crate::Channel::max_len).
+    #[error("queue {channel:?}: a job of {len} elements, {max_len} are possible (max_len)")]
+    TooLong {
+        /// The channel's name.
+        channel: String,
+        /// Elements that the job was to have.
+        len: usize,
+        /// Elements that there is room for.
+        max_len: usize,
+    },
+    /// Every slot holds a dead letter: no worker will ever make room. Look at them
+    /// ([`Puller::dead_letters`](crate::Puller::dead_letters)), and remove them.
+    #[error("queue {channel:?}: all {slots} slots hold dead letters")]
+    DeadLetters {
+        /// The channel's name.
+        channel: String,
+        /// How many there are.
+        slots: u32,
+    },
+    /// The codec cannot encode it, or it does not fit.
+    #[error("queue {channel:?}: cannot encode a job: {error}")]
+    Encode {
+        /// The channel's name.
+        channel: String,
+        /// What the codec says.
+        #[source]
+        error: EncodeError,
+    },
+    /// An [`Interrupter`](crate::Interrupter) was used.
+    #[error("interrupted, by the pusher's interrupter")]
+    Interrupted,
+    /// Somebody in this process has closed descriptors that he does not know (`close_range`), and with
+    /// them the one that leads to this handle's locks. Stop that, and open a new one.
+    #[error("queue {channel:?}: the lock is lost, its descriptor was closed by somebody else")]
+    LockLost {
+        /// The channel's name.
+        channel: String,
+    },
+    /// This process is a child that was forked after the pusher was opened. Open a new one here.
+    #[error("queue {channel:?}: the pusher was opened before a fork, by the parent")]
+    Forked {
+        /// The channel's name.
+        channel: String,
+    },
+}
+
+/// Why a call has no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There was no server, all the time that was waited. Nobody has seen the request. Start one.
+    #[error("service {channel:?}: no server came within {waited:?}")]
+    NoServer {
+        /// The channel's name.
+        channel: String,
+        /// How long that was.
+        waited: Duration,
+    },
+    /// The reply did not come in time. The call is cancelled: a server that has it may still carry it out,
+    /// and its reply reaches nobody.
+    #[error("service {channel:?}: no reply within {waited:?}")]
+    TimedOut {
+        /// The channel's name.
+        channel: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The server died with the request. Whether it was carried out nobody knows. If that does no harm, make
+    /// the call again, or say so from the beginning
+    /// ([`repeatable`](crate::RequesterOptions::repeatable)).
+    #[error("service {channel:?}: the server died while it served the request")]
+    ServerLost {
+        /// The channel's name.
+        channel: String,
+    },
+    /// The server has dropped the request without a reply: it did not want to, or failed.
+    #[error("service {channel:?}: the server has declined the request")]
+    Declined {
+        /// The channel's name.
+        channel: String,
+    },
+    /// As many calls are in flight as can be, of all clients. Nobody has seen the request. Wait for replies,
+    /// drop those that are not needed, or make the channel with a larger [`depth`](crate::Channel::depth).
+    #[error("service {channel:?}: all {slots} slots hold calls in flight (depth)")]
+    Full {
+        /// The channel's name.
+        channel: String,
+        /// How many there can be.
+        slots: u32,
+    },
+    /// The request has more elements than there is room for. Make the channel with a larger
+    /// [`max_len`](crate::Channel::max_len).
+    #[error("service {channel:?}: a request of {len} elements, {max_len} are possible (max_len)")]
+    TooLong {
+        /// The channel's name.
+        channel: String,
+        /// Elements that the request was to have.
+        len: usize,
+        /// Elements that there is room for.
+        max_len: usize,
+    },
+    /// The reply is no value of its type. Find the server that writes it.
+    #[error("service {channel:?}: the reply is not valid: {invalid}")]
+    Invalid {
+        /// The channel's name.
+        channel: String,
+        /// Which field holds what.
+        invalid: Invalid,
+    },
+    /// The codec cannot encode the request, or it does not fit.
+    #[error("service {channel:?}: cannot encode a request: {error}")]
+    Encode {
+        /// The channel's name.
+        channel: String,
+        /// What the codec says.
+        #[source]
+        error: EncodeError,
+    },
+    /// The codec cannot make a value of this type of the reply.
+    #[error("service {channel:?}: the reply cannot be decoded: {error}")]
+    Decode {
+        /// The channel's name.
+        channel: String,
+        /// What the codec says.
+        #[source]
+        error: DecodeError,
+    },
+    /// An [`Interrupter`](crate::Interrupter) was used. The call is cancelled, as by a time-out.
+    #[error("interrupted, by the requester's interrupter")]
+    Interrupted,
+    /// A server has replaced the channel, and it cannot be joined: usually it has other types, or an option
+    /// that contradicts this requester's. Every call tries again.
+    #[error("the service has changed: {0}")]
+    Attach(#[source] Box<AttachError>),
+    /// Somebody in this process has closed descriptors that he does not know (`close_range`), and with
+    /// them the one that leads to this handle's locks. Stop that, and open a new one.
+    #[error("service {channel:?}: the lock is lost, its descriptor was closed by somebody else")]
+    LockLost {
+        /// The channel's name.
+        channel: String,
+    },
+    /// This process is a child that was forked after the requester was opened. Open a new one here.
+    #[error("service {channel:?}: the requester was opened before a fork, by the parent")]
+    Forked {
+        /// The channel's name.
+        channel: String,
+    },
+}
+
+/// Why a request was not answered. Its client is told that it is declined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The reply has more elements than there is room for. Make the channel with a larger
+    /// [`max_reply_len`](crate::Channel::max_reply_len).
+    #[error("a reply of {len} elements, {max_len} are possible (max_reply_len)")]
+    TooLong {
+        /// Elements that the reply was to have.
+        len: usize,
+        /// Elements that there is room for.
+        max_len: usize,
+    },
+    /// The codec cannot encode it, or it does not fit.
+    #[error("cannot encode a reply: {0}")]
+    Encode(#[source] EncodeError),
+    /// This process is a child that was forked after the request was received. Only its parent can answer.
+    #[error("the request was received before a fork, by the parent")]
+    Forked,
 }
 
 /// Why a wait for participants ended early.
@@ -373,6 +566,9 @@ pub enum Error {
     Loan(#[from] LoanError),
     Send(#[from] SendError),
     Recv(#[from] RecvError),
+    Push(#[from] PushError),
+    Call(#[from] CallError),
+    Reply(#[from] ReplyError),
     Wait(#[from] WaitError),
     Os(#[from] io::Error),
 }

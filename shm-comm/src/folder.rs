@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::AttachError;
-use crate::header::{PATTERNS, Pattern};
 use crate::options::Access;
 use crate::os;
+use crate::pattern::{PATTERNS, Pattern};
 use crate::process::Descriptor;
 
 /// How long the one who makes a folder for a group has for that.
@@ -245,7 +245,7 @@ mod tests {
             ".pubsub",
             "pubsub",
             "pose",
-            "pose.queue",
+            "pose.log",
             "pose.pubsub.bak",
             ".x.pubsub",
             "%",

@@ -15,10 +15,11 @@ use std::time::Duration;
 use crate::door::Door;
 use crate::error::{AttachError, Error};
 use crate::folder;
-use crate::header::{self, Description, PATTERNS, Pattern};
+use crate::header::{self, Description};
 use crate::liveness::{self, Place};
 use crate::look::{self, Control, Look};
 use crate::options::{Access, Channel};
+use crate::pattern::{PATTERNS, Pattern};
 use crate::ring;
 use crate::schema::Schema;
 use crate::segment::{self, Segment};
@@ -403,7 +404,8 @@ fn info(look: Look, pattern: Pattern) -> Result<Option<ChannelInfo>, AttachError
     if is_stale && !look.door.is_named(look.file()).map_err(look.door.os("inspect"))? {
         return Ok(None);
     }
-    let Description { name, schema, layout_hash, geometry, .. } = look.description;
+    let Description { name, schemas, layout_hash, geometry, .. } = look.description;
+    let schema = schemas.message;
     Ok(Some(ChannelInfo {
         name,
         pattern,
@@ -412,9 +414,9 @@ fn info(look: Look, pattern: Pattern) -> Result<Option<ChannelInfo>, AttachError
         type_name: schema.name(),
         schema,
         layout_hash,
-        message_size: geometry.payload_size,
-        message_align: geometry.payload_align.into(),
-        max_len: (geometry.payload_stride != 0).then_some(geometry.max_len),
+        message_size: geometry.payload.size,
+        message_align: geometry.payload.align.into(),
+        max_len: (geometry.payload.stride != 0).then_some(geometry.payload.max_len),
         depth: geometry.depth,
         slots: geometry.slots,
         max_publishers: geometry.max_publishers,

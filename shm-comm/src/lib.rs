@@ -63,6 +63,7 @@ mod encoded;
 #[cfg_attr(loom, allow(dead_code))]
 mod error;
 mod message;
+mod pattern;
 mod payload;
 pub mod schema;
 mod text;
@@ -94,6 +95,8 @@ mod inspect;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod liveness;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod loan;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod look;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod mapping;
@@ -107,6 +110,10 @@ mod os;
 mod process;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod pubsub;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod pushpull;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
+mod reqrep;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 mod segment;
 
@@ -126,14 +133,22 @@ pub use shm_comm_derive::ShmMessage;
 pub use encoded::*;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub use {
-    error::{AttachError, Error, Holder, LoanError, RecvError, SendError, WaitError},
-    header::Pattern,
-    inspect::{ChannelInfo, FileInfo, PublisherInfo, SubscriberInfo, channels, files, root},
-    observer::{MessageInfo, Observed, Observer},
-    options::{Access, Channel, PublisherOptions, Read, Start, SubscriberOptions, Wait},
-    pubsub::{
-        Iter, Loan, LoanUninit, Publisher, PublisherId, PublisherStats, Sample, Subscriber,
-        SubscriberStats,
+    error::{
+        AttachError, CallError, Error, Holder, LoanError, PushError, RecvError, ReplyError,
+        SendError, WaitError,
     },
+    inspect::{ChannelInfo, FileInfo, PublisherInfo, SubscriberInfo, channels, files, root},
+    loan::{Loan, LoanUninit, Slot},
+    observer::{MessageInfo, Observed, Observer},
+    options::{
+        Access, Channel, PublisherOptions, PullerOptions, PusherOptions, Read, ReplierOptions,
+        RequesterOptions, Start, SubscriberOptions, Wait,
+    },
+    pattern::Pattern,
+    pubsub::{
+        Iter, Publish, Publisher, PublisherId, PublisherStats, Sample, Subscriber, SubscriberStats,
+    },
+    pushpull::{Job, Puller, Push, Pusher, QueueStats},
+    reqrep::{Answer, Call, Delivered, Pending, Replier, Reply, Request, Requester, ServiceStats},
     wait::Interrupter,
 };

@@ -30,6 +30,33 @@ pub enum Place {
     Listening(u32),
 }
 
+/// One kind of participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Of a queue its pushers, of a service its servers.
+    Publishers,
+    /// Of a queue its pullers, of a service its clients.
+    Subscribers,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Publishers => Side::Subscribers,
+            Side::Subscribers => Side::Publishers,
+        }
+    }
+
+    /// One of its places.
+    pub fn place(self, number: u32) -> Place {
+        match self {
+            Side::Publishers => Place::Publisher(number),
+            Side::Subscribers => Place::Subscriber(number),
+        }
+    }
+}
+
 /// Whether any subscriber listens to what is published in this file.
 pub fn anyone_listens(file: &File) -> io::Result<bool> {
     let bytes = u64::from(MAX_PARTICIPANTS);
@@ -41,15 +68,37 @@ pub fn anyone_is_attached(file: &File) -> io::Result<bool> {
     Ok(os::locked_by_others(file, LIFECYCLE, 1)? != Lock::None)
 }
 
-/// How many of the rings in this bitmap have a live publisher, of `max` that there can be.
-pub fn publishers(file: &File, rings: u64, max: u32) -> usize {
+/// How many of the publishers in this bitmap are alive, of `max` that there can be.
+pub fn publishers(file: &File, publishers: u64, max: u32) -> usize {
+    count(file, publishers, max, Place::Publisher)
+}
+
+/// How many of the places in this bitmap are taken by others, of `max` that there can be.
+pub fn count(file: &File, bitmap: u64, max: u32, place: impl Fn(u32) -> Place) -> usize {
     (0..max)
-        .filter(|number| rings >> number & 1 == 1)
-        .filter(|number| Place::Publisher(*number).is_taken(file).unwrap_or(false))
+        .filter(|number| bitmap >> number & 1 == 1)
+        .filter(|number| place(*number).is_taken(file).unwrap_or(false))
         .count()
 }
 
 impl Place {
+    /// Of which kind it is.
+    pub fn side(self) -> Side {
+        match self {
+            Place::Publisher(_) => Side::Publishers,
+            Place::Subscriber(_) | Place::Listening(_) => Side::Subscribers,
+        }
+    }
+
+    /// Which of its kind it is.
+    pub fn number(self) -> u32 {
+        match self {
+            Place::Publisher(number) | Place::Subscriber(number) | Place::Listening(number) => {
+                number
+            }
+        }
+    }
+
     fn byte(self) -> u64 {
         match self {
             Place::Publisher(ring) => BASE + 64 + u64::from(ring),

@@ -19,10 +19,11 @@ use std::os::unix::fs::FileExt;
 
 use crate::door::Door;
 use crate::error::AttachError;
-use crate::header::{self, Description, Geometry, Pattern};
+use crate::header::{self, Description, Geometry};
 use crate::liveness;
 use crate::options::Channel;
 use crate::os::FileId;
+use crate::pattern::Pattern;
 use crate::process::Descriptor;
 use crate::ring::{PINS, ReadMemory, pin_slot};
 use crate::segment;
@@ -92,9 +93,7 @@ impl Look {
 
     /// The control area as it is now, as large as the checked geometry makes it: 8 KiB at most.
     pub fn control(&self) -> io::Result<Control> {
-        let subscribers = u64::from(self.geometry().max_subscribers);
-        let size = header::SUBSCRIBERS_OFFSET + subscribers * header::SUBSCRIBER_STRIDE;
-        let mut bytes = vec![0; size as usize];
+        let mut bytes = vec![0; self.geometry().control_size() as usize];
         self.file().read_exact_at(&mut bytes, self.geometry().control_offset)?;
         Ok(Control { bytes })
     }
@@ -153,7 +152,7 @@ impl FileRing<'_> {
     /// Copies the first bytes of a payload that a writer may be writing at the same time. Whether it did
     /// is for [`Reader::confirm`](crate::ring::Reader::confirm) to say.
     pub fn copy(&self, position: u64, to: &mut [u8]) -> io::Result<()> {
-        let payload = self.slot(position) + u64::from(self.geometry.payload_offset);
+        let payload = self.slot(position) + u64::from(self.geometry.payload.offset);
         self.file.read_exact_at(to, payload)
     }
 }

@@ -1,7 +1,7 @@
 //! The memory of a segment, mapped once in a process however many handles it has.
 //!
 //! The control area is writable; a ring is a mapping of its own, made when it is needed, read-only
-//! until [`Mapping::protect_ring`]. A ring that nobody has allocated is never mapped: reading a hole
+//! until [`Mapping::protect_ring`]. (The slots of a queue are one ring, which all write to.) A ring that nobody has allocated is never mapped: reading a hole
 //! of a full tmpfs is a SIGBUS, and `mlockall` would make it real.
 
 use std::any::Any;
@@ -44,9 +44,7 @@ impl Mapping {
         let control = map(&own, 0, geometry.rings_offset, Protection::ReadWrite)?;
         let new: Arc<dyn Any + Send + Sync> = Arc::new(Mapping {
             control: ManuallyDrop::new(control),
-            rings: ManuallyDrop::new(
-                (0..geometry.max_publishers).map(|_| OnceLock::new()).collect(),
-            ),
+            rings: ManuallyDrop::new((0..geometry.rings()).map(|_| OnceLock::new()).collect()),
             geometry: *geometry,
             file: own,
         });
@@ -76,7 +74,7 @@ impl Mapping {
     /// The first byte of a ring, whose pages are allocated. `file` is a handle's, in case that somebody
     /// has closed ours.
     pub fn ring(&self, ring: u32, file: &Descriptor) -> io::Result<NonNull<u8>> {
-        let cell = &self.rings[ring.min(self.geometry.max_publishers - 1) as usize];
+        let cell = &self.rings[ring.min(self.geometry.rings() - 1) as usize];
         if let Some(map) = cell.get() {
             return Ok(start(map));
         }

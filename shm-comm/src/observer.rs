@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::AttachError;
-use crate::header::{self, Geometry, Pattern};
+use crate::header::{self, Geometry};
 use crate::look::{FileRing, Look};
 use crate::message::Invalid;
 use crate::options::{Channel, Start};
+use crate::pattern::Pattern;
 use crate::pubsub::PublisherId;
 use crate::ring::{self, Peek, Reader};
 use crate::schema::{Schema, View};
@@ -271,7 +272,7 @@ const LOSSES: u32 = 3;
 
 impl Watched {
     fn new(look: Look, start: impl Fn(&FileRing) -> Reader) -> Watched {
-        let schema = Arc::new(look.description.schema.clone());
+        let schema = Arc::new(look.description.schemas.message.clone());
         let place = Place { sources: Vec::new(), known: 0, turn: 0 };
         let mut watched = Watched { look, schema, place };
         watched.add(start);
@@ -362,15 +363,15 @@ impl Watched {
 
 /// Bytes of the message of a position.
 fn size(geometry: &Geometry, ring: &FileRing, position: u64) -> Result<usize, Invalid> {
-    if geometry.payload_stride == 0 {
-        return Ok(geometry.payload_size as usize);
+    if geometry.payload.stride == 0 {
+        return Ok(geometry.payload.size as usize);
     }
     let len = ring.len(position);
-    if len > geometry.max_len {
-        return Err(Invalid::too_long(len, geometry.max_len as usize));
+    if len > geometry.payload.max_len {
+        return Err(Invalid::too_long(len, geometry.payload.max_len as usize));
     }
     // Not more than `payload_size`, which was checked to be a number.
-    Ok((geometry.payload_fixed + len * geometry.payload_stride) as usize)
+    Ok((geometry.payload.fixed + len * geometry.payload.stride) as usize)
 }
 
 fn copy(

@@ -24,6 +24,7 @@ pub struct Channel {
     pub(crate) max_publishers: Option<u16>,
     pub(crate) max_subscribers: Option<u16>,
     pub(crate) max_len: Option<usize>,
+    pub(crate) max_reply_len: Option<usize>,
     pub(crate) access: Access,
 }
 
@@ -60,6 +61,7 @@ impl Channel {
             max_publishers: None,
             max_subscribers: None,
             max_len: None,
+            max_reply_len: None,
             access: Access::Owner,
         }
     }
@@ -91,6 +93,10 @@ impl Channel {
     /// [`max_subscribers`](Self::max_subscribers)) may hold by default, rounded up to a power of two.
     /// All of it is allocated when the publisher opens: 16 KiB for 64 bytes, 100 MB for a full-HD
     /// image of 6.2 MB, or 25 MB with `depth(1).max_subscribers(1)`.
+    ///
+    /// Of a queue it is how many jobs there can be that are not done, dead letters included; default: 256, for
+    /// large ones less. Of a service how many calls in flight; default: 64, for large ones less. Each has one
+    /// slot, allocated when the channel is made.
     pub fn depth(mut self, slots: u32) -> Channel {
         self.depth = Some(slots);
         self
@@ -106,8 +112,17 @@ impl Channel {
         self
     }
 
+    /// The same of replies, where [`max_len`](Self::max_len) is of requests. Only of services
+    /// ([`AttachError::NoReplies`](crate::AttachError::NoReplies)).
+    pub fn max_reply_len(mut self, n: usize) -> Channel {
+        self.max_reply_len = Some(n);
+        self
+    }
+
     /// How many publishers there can be at a time. 1 to 64, default 8. A place that is not used
     /// takes no memory.
+    ///
+    /// Of a queue: how many pushers, of a service: how many servers; default 64.
     pub fn max_publishers(mut self, n: u16) -> Channel {
         self.max_publishers = Some(n);
         self
@@ -115,6 +130,8 @@ impl Channel {
 
     /// How many subscribers there can be at a time. 1 to 64, default 64. Each place takes 192 bytes;
     /// fewer than 8 also mean fewer slots, see [`depth`](Self::depth).
+    ///
+    /// Of a queue: how many pullers, of a service: how many clients.
     pub fn max_subscribers(mut self, n: u16) -> Channel {
         self.max_subscribers = Some(n);
         self
@@ -248,6 +265,109 @@ impl SubscriberOptions {
     /// [`RecvError::TooManySamples`](crate::RecvError::TooManySamples).
     pub fn max_held(mut self, n: u8) -> SubscriberOptions {
         self.max_held = Some(n);
+        self
+    }
+}
+
+/// What a pusher may choose.
+#[must_use = "options do nothing until a pusher is opened with them"]
+#[derive(Clone, Debug, Default)]
+pub struct PusherOptions {
+    pub(crate) wait: Wait,
+}
+
+impl PusherOptions {
+    /// The defaults: while the queue is full, spin 50 µs, then sleep.
+    pub fn new() -> PusherOptions {
+        PusherOptions::default()
+    }
+
+    /// How blocking calls wait.
+    pub fn wait(mut self, wait: Wait) -> PusherOptions {
+        self.wait = wait;
+        self
+    }
+}
+
+/// What a puller may choose.
+#[must_use = "options do nothing until a puller is opened with them"]
+#[derive(Clone, Debug)]
+pub struct PullerOptions {
+    pub(crate) wait: Wait,
+    pub(crate) max_deliveries: u8,
+}
+
+impl Default for PullerOptions {
+    fn default() -> PullerOptions {
+        PullerOptions { wait: Wait::default(), max_deliveries: 8 }
+    }
+}
+
+impl PullerOptions {
+    /// The defaults: spin 50 µs, then sleep; 8 deliveries.
+    pub fn new() -> PullerOptions {
+        PullerOptions::default()
+    }
+
+    /// How blocking calls wait.
+    pub fn wait(mut self, wait: Wait) -> PullerOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// How often a job is delivered before it becomes a dead letter: 1 to 15, default 8. Each puller
+    /// goes by its own for the jobs that it gives back, and for those of dead ones that it finds.
+    pub fn max_deliveries(mut self, n: u8) -> PullerOptions {
+        self.max_deliveries = n;
+        self
+    }
+}
+
+/// What a requester may choose.
+#[must_use = "options do nothing until a requester is opened with them"]
+#[derive(Clone, Debug, Default)]
+pub struct RequesterOptions {
+    pub(crate) wait: Wait,
+    pub(crate) repeatable: bool,
+}
+
+impl RequesterOptions {
+    /// The defaults: spin 50 µs, then sleep; a call is not repeated.
+    pub fn new() -> RequesterOptions {
+        RequesterOptions::default()
+    }
+
+    /// How blocking calls wait.
+    pub fn wait(mut self, wait: Wait) -> RequesterOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// Calls do no harm if they are carried out more than once: if a server dies with one, another gets
+    /// it. Up to 8 servers; then it is [`ServerLost`](crate::CallError::ServerLost), as for others with the
+    /// first.
+    pub fn repeatable(mut self, on: bool) -> RequesterOptions {
+        self.repeatable = on;
+        self
+    }
+}
+
+/// What a replier may choose.
+#[must_use = "options do nothing until a replier is opened with them"]
+#[derive(Clone, Debug, Default)]
+pub struct ReplierOptions {
+    pub(crate) wait: Wait,
+}
+
+impl ReplierOptions {
+    /// The defaults: spin 50 µs, then sleep.
+    pub fn new() -> ReplierOptions {
+        ReplierOptions::default()
+    }
+
+    /// How blocking calls wait.
+    pub fn wait(mut self, wait: Wait) -> ReplierOptions {
+        self.wait = wait;
         self
     }
 }

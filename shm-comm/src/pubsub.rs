@@ -1,7 +1,7 @@
 //! Publish and subscribe: every subscriber gets every message, and nobody waits for anybody.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use crate::channel::{Held, Input, Output, Received};
@@ -10,12 +10,13 @@ use crate::codec::Sink;
 use crate::error::{AttachError, LoanError, RecvError, WaitError};
 #[cfg(feature = "codec")]
 use crate::error::{EncodeError, SendError};
+use crate::loan::{self, LoanUninit, Slot, sealed};
 use crate::message::ShmMessage;
 use crate::options::{Channel, PublisherOptions, Read, SubscriberOptions};
 use crate::payload::Payload;
 use crate::ring::{Claim, Found};
 use crate::schema::Schema;
-use crate::wait::{Interrupter, Waited, Waiter};
+use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter};
 
 /// How often a wait for participants looks again. Nothing wakes it.
 const LOOK_FOR_PARTICIPANTS: Duration = Duration::from_millis(1);
@@ -130,9 +131,9 @@ impl<T: ShmMessage> Publisher<T> {
     ///
     /// [`LoanError::AllSlotsHeld`], at once, if subscribers hold every slot.
     #[inline]
-    pub fn loan(&mut self) -> Result<LoanUninit<'_, T>, LoanError> {
+    pub fn loan(&mut self) -> Result<LoanUninit<Publish<'_, T>>, LoanError> {
         let claim = self.output.claim()?;
-        Ok(LoanUninit { slot: Slot { output: &mut self.output, claim, len: 0 } })
+        Ok(LoanUninit::of(Publish { output: &mut self.output, claim, len: 0 }))
     }
 }
 
@@ -147,14 +148,7 @@ impl<T: ShmMessage + ?Sized> Publisher<T> {
     pub fn send(&mut self, value: &T) -> Result<(), LoanError> {
         let len = T::len_of(value);
         let claim = self.output.claim_with_len(len)?;
-        let mut slot = Slot { output: &mut self.output, claim, len };
-        let from = std::ptr::from_ref(value).cast::<u8>();
-        // Up to the last element: what Rust rounds up may be anything, and is not to be seen by others.
-        let bytes = T::LAYOUT.bytes(len);
-        // SAFETY: A `T` is plain data without a destructor, so a copy of its bytes is a `T`; the
-        // slot is not where `value` is, which can be read while nobody may write a slot of ours.
-        unsafe { std::ptr::copy_nonoverlapping(from, slot.memory().cast(), bytes) };
-        slot.publish();
+        loan::send_copy(Publish { output: &mut self.output, claim, len }, value);
         Ok(())
     }
 
@@ -194,15 +188,10 @@ impl<T: ShmMessage + ?Sized> Publisher<T> {
     ///
     /// As for [`send`](Self::send).
     #[inline]
-    pub fn loan_with_len(&mut self, len: usize) -> Result<LoanUninit<'_, T>, LoanError> {
-        const {
-            assert!(
-                T::LAYOUT.is_unsized(),
-                "`loan_with_len` is for messages with a slice at their end: use `loan`"
-            );
-        }
+    pub fn loan_with_len(&mut self, len: usize) -> Result<LoanUninit<Publish<'_, T>>, LoanError> {
+        const { loan::assert_unsized::<T>() };
         let claim = self.output.claim_with_len(len)?;
-        Ok(LoanUninit { slot: Slot { output: &mut self.output, claim, len } })
+        Ok(LoanUninit::of(Publish { output: &mut self.output, claim, len }))
     }
 }
 
@@ -215,21 +204,11 @@ impl<T: Payload<Raw = [u8]> + ?Sized> Publisher<T> {
     ) -> Result<(), SendError> {
         let len = self.output.max_len();
         let claim = self.output.claim_with_len(len)?;
-        let mut slot = Slot { output: &mut self.output, claim, len };
-        // SAFETY: The slot is ours, and its bytes are initialised: they are those of an older message,
-        // or zeroes.
-        let mut sink = Sink::new(unsafe { &mut *slot.memory() });
-        match encode(&mut sink).and_then(|()| sink.finish()) {
-            Ok(len) => {
-                slot.len = len;
-                slot.publish();
-                Ok(())
-            }
-            Err(error) => {
-                let channel = self.output.channel().to_owned();
-                Err(SendError::Encode { channel, error })
-            }
-        }
+        let slot = Publish { output: &mut self.output, claim, len };
+        loan::send_encoded(slot, encode).map_err(|error| {
+            let channel = self.output.channel().to_owned();
+            SendError::Encode { channel, error }
+        })
     }
 }
 
@@ -256,167 +235,40 @@ pub struct PublisherStats {
     pub skipped_slots: u64,
 }
 
-/// A slot that is ours to write, until it is published.
-struct Slot<'p, T: ShmMessage + ?Sized> {
+/// The slot of the next message of a publisher.
+#[derive(Debug)]
+pub struct Publish<'p, T: ShmMessage + ?Sized> {
     output: &'p mut Output<T>,
     claim: Claim,
     /// How many elements the message has; not above the output's `max_len`.
     len: usize,
 }
 
-impl<T: ShmMessage + ?Sized> Slot<'_, T> {
-    /// Where the message is: large enough, aligned, ours, and initialised, if perhaps not as a `T`.
+impl<T: ShmMessage + ?Sized> sealed::Slot for Publish<'_, T> {
     #[inline(always)]
-    fn memory(&mut self) -> *mut T {
+    fn set_len(&mut self, len: usize) {
+        self.len = len;
+    }
+}
+
+// SAFETY: The claim is the only right to the slot, which has room for `len` elements.
+unsafe impl<T: ShmMessage + ?Sized> Slot for Publish<'_, T> {
+    type Message = T;
+    type Sent = ();
+
+    #[inline(always)]
+    fn memory(&self) -> *mut T {
         self.output.payload(&self.claim, self.len)
     }
 
     #[inline(always)]
-    fn publish(self) {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn send(self) {
         self.output.publish(self.claim, self.len);
-    }
-}
-
-/// The slot of the next message, with nothing in it yet.
-///
-/// Dropped, it publishes nothing, and the slot serves the next loan. There is one loan at a time:
-/// it borrows the publisher.
-#[must_use = "a loan that is not written is never seen by a subscriber"]
-pub struct LoanUninit<'p, T: ShmMessage + ?Sized> {
-    slot: Slot<'p, T>,
-}
-
-impl<'p, T: ShmMessage> LoanUninit<'p, T> {
-    /// Writes the message and publishes it.
-    ///
-    /// The value passes over the stack. For messages of megabytes fill the slot in place:
-    /// [`zeroed`](Self::zeroed), [`reused`](Self::reused), [`as_mut_ptr`](Self::as_mut_ptr).
-    #[inline]
-    pub fn write(self, value: T) {
-        self.init(value).send();
-    }
-
-    /// Writes the message, to be changed before it is [sent](Loan::send).
-    #[inline]
-    pub fn init(mut self, value: T) -> Loan<'p, T> {
-        // SAFETY: The slot is ours and has room for one `T`, aligned.
-        unsafe { self.slot.memory().write(value) };
-        Loan { slot: self.slot }
-    }
-}
-
-impl<'p, T: ShmMessage + ?Sized> LoanUninit<'p, T> {
-    /// Fills the message with zeroes.
-    ///
-    /// Exists for types for which that is a value, and is a compile error (of `cargo build`) for
-    /// others, which says what is in the way:
-    ///
-    /// ```compile_fail
-    /// use shm_comm::{Publisher, ShmMessage};
-    ///
-    /// #[derive(ShmMessage)]
-    /// #[repr(u8)]
-    /// enum Gear { First = 1, Second = 2 }
-    ///
-    /// let mut gears = Publisher::<Gear>::new("gears").unwrap();
-    /// gears.loan().unwrap().zeroed().send(); // 0 is no gear
-    /// ```
-    #[inline]
-    pub fn zeroed(mut self) -> Loan<'p, T> {
-        const {
-            if !T::ZERO_IS_VALID {
-                Self::NO_ZERO.refuse()
-            }
-        }
-        let bytes = T::LAYOUT.size(self.slot.len);
-        // In place: a message of megabytes does not fit the stack.
-        // SAFETY: The slot is ours and has room for one `T` with so many elements.
-        unsafe { self.slot.memory().cast::<u8>().write_bytes(0, bytes) };
-        Loan { slot: self.slot }
-    }
-
-    /// Takes the message as an older one left it in the slot (or zeroes): for large messages of
-    /// which every part is written anyway.
-    ///
-    /// Exists for types of which every bit pattern is a value, and is a compile error (of
-    /// `cargo build`) for others, which says what is in the way.
-    #[inline]
-    pub fn reused(self) -> Loan<'p, T> {
-        const {
-            if !T::PLAIN {
-                Self::NO_REUSE.refuse()
-            }
-        }
-        Loan { slot: self.slot }
-    }
-
-    /// Where to write the message, for drivers, decoders and C. It is not initialised.
-    #[inline]
-    pub fn as_mut_ptr(&mut self) -> *mut T {
-        self.slot.memory()
-    }
-
-    /// Takes the message as it was written through [`as_mut_ptr`](Self::as_mut_ptr).
-    ///
-    /// # Safety
-    ///
-    /// All of it has been written, and it is a value of `T`.
-    #[inline]
-    pub unsafe fn assume_init(self) -> Loan<'p, T> {
-        Loan { slot: self.slot }
-    }
-
-    const NO_ZERO: crate::__private::Text = crate::__private::Text::new()
-        .str("`zeroed` needs a type for which all-zero bytes are a value: ")
-        .str(T::LAYOUT.zero_obstacle);
-    const NO_REUSE: crate::__private::Text = crate::__private::Text::new()
-        .str("`reused` needs a type of which every bit pattern is a value: ")
-        .str(T::LAYOUT.plain_obstacle);
-}
-
-impl<T: ShmMessage + ?Sized> fmt::Debug for LoanUninit<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoanUninit").field("type", &T::schema().name()).finish_non_exhaustive()
-    }
-}
-
-/// A message in its slot, to be changed and sent.
-///
-/// Dropped, it publishes nothing, and the slot serves the next loan.
-#[must_use = "a loan that is not sent is never seen by a subscriber"]
-pub struct Loan<'p, T: ShmMessage + ?Sized> {
-    slot: Slot<'p, T>,
-}
-
-impl<T: ShmMessage + ?Sized> Loan<'_, T> {
-    /// Publishes the message.
-    #[inline]
-    pub fn send(self) {
-        self.slot.publish();
-    }
-}
-
-impl<T: ShmMessage + ?Sized> Deref for Loan<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: Whoever made the loan has seen to it that the slot, which is ours, holds a value.
-        unsafe { &*self.slot.output.payload(&self.slot.claim, self.slot.len) }
-    }
-}
-
-impl<T: ShmMessage + ?Sized> DerefMut for Loan<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: As above.
-        unsafe { &mut *self.slot.memory() }
-    }
-}
-
-impl<T: ShmMessage + fmt::Debug + ?Sized> fmt::Debug for Loan<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Loan").field(&&**self).finish()
     }
 }
 
@@ -562,7 +414,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// Something that ends a blocking call of this subscriber, from another thread or from a signal
     /// handler.
     pub fn interrupter(&self) -> Interrupter {
-        self.waiter.interrupter(self.input.control().clone(), self.input.id())
+        self.waiter.interrupter(self.input.control().clone(), self.input.place())
     }
 
     /// What has happened so far.
@@ -644,7 +496,12 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         }
         let input = &self.input;
         let news = || input.anything_new();
-        self.waiter.wait(input.control(), input.id(), input.has_moved(), deadline, news)
+        let rhythm = if input.has_moved() && self.waiter.has_interrupters() {
+            Rhythm::ELSEWHERE
+        } else {
+            Rhythm::CALM
+        };
+        self.waiter.wait(input.control(), input.place(), rhythm, deadline, news, news)
     }
 }
 
@@ -654,33 +511,6 @@ const FUTILE: u32 = 64;
 const FUTILE_PAUSE: Duration = Duration::from_millis(1);
 /// The same while the channel is just being replaced.
 const HOMELESS_PAUSE: Duration = Duration::from_micros(100);
-
-/// How long one call waits.
-struct Patience {
-    timeout: Option<Duration>,
-    deadline: Option<Instant>,
-    rounds: u32,
-}
-
-impl Patience {
-    fn new(timeout: Option<Duration>) -> Patience {
-        Patience { timeout, deadline: None, rounds: 0 }
-    }
-
-    /// Found out when it is asked for the first time. A time beyond the end of the clock is none.
-    fn deadline(&mut self) -> Option<Instant> {
-        if let Some(timeout) = self.timeout.take() {
-            self.deadline = Instant::now().checked_add(timeout);
-        }
-        self.deadline
-    }
-
-    /// Counts a round.
-    fn count(&mut self) -> u32 {
-        self.rounds = self.rounds.wrapping_add(1);
-        self.rounds
-    }
-}
 
 impl<T: Payload + ?Sized> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -704,7 +534,7 @@ pub struct SubscriberStats {
     pub missed: u64,
 }
 
-fn wait_for_participants(
+pub(crate) fn wait_for_participants(
     timeout: Duration,
     enough: impl Fn() -> Result<bool, WaitError>,
     interrupted: impl Fn() -> bool,

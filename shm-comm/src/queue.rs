@@ -20,16 +20,20 @@
 //! wraps, as does the position of head and tail, which is a lap and the number of a slot.
 //!
 //! **Only words count.** `head`, the next position to fill, and `tail`, the next to take, are hints that may
-//! be behind; whoever finds one behind moves it on. Whoever meets a slot that is not free in its turn moves
-//! it one lap on and passes it, so that neither a slow puller nor a long loan delays anybody:
+//! be behind; whoever finds one behind moves it on. Whoever wants to fill a slot that is not free in its turn
+//! moves it one lap on and passes it, so that neither a slow puller nor a long loan delays anybody:
 //! `TAKEN(l)` becomes `TAKEN(l+1)`, and its owner, who only knows that it is his, gives it back in whatever
 //! lap it is then. Only a job that waits for a whole lap stops the head: then the queue is full.
 //!
+//! The head passes a position when its slot was filled, or is in a later lap. So a job that was not put back
+//! lies not more than a lap behind the head, wherever the tail may be.
+//!
 //! # Order
 //!
-//! Jobs of one pusher come out in the order in which they went in, unless they were put back. A puller looks
-//! past slots that are being written. If it finds a job behind such a slot, it looks at those before once
-//! more: what its pusher has published before this job is visible by then, because it was published before.
+//! Jobs of one pusher, who writes one at a time, come out in the order in which they went in, unless they
+//! were put back. A puller looks past slots that are being written, or were not filled yet when it looked. If
+//! it finds a job behind such a slot, it looks at those before once more: what its pusher has published before
+//! this job is visible by then, because it was published before.
 //!
 //! # Ordering
 //!
@@ -61,6 +65,9 @@ pub const MAX_DELIVERIES: u32 = 15;
 const TRIES: u32 = 1 << 10;
 
 const LAP: u64 = 1 << 20;
+
+/// So many laps the slot of a job that was put back again and again is ahead of the head.
+const MOST_LAPS_AHEAD: u32 = MAX_DELIVERIES + 2;
 
 /// The shared state of a queue, wherever it lies: the mapped segment, or the heap of a test. All zeroes is
 /// an empty queue.
@@ -226,6 +233,15 @@ impl Position {
         Lap(self.0 & !(LAP - 1))
     }
 
+    fn in_lap(self, lap: Lap) -> Position {
+        Position(lap.0 | u64::from(self.slot()))
+    }
+
+    /// How far ahead of the other: laps times 2^20, and slots. It wraps.
+    fn ahead_of(self, other: Position) -> i64 {
+        self.0.wrapping_sub(other.0) as i64
+    }
+
     #[inline(always)]
     fn next(self, slots: u32) -> Position {
         if self.slot() + 1 < slots { Position(self.0 + 1) } else { Position(self.lap().next().0) }
@@ -354,8 +370,7 @@ pub fn claim(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
 fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
     let slots = memory.slots();
     let mut moved = 0;
-    // A slot whose job was put back again and again is that many laps ahead.
-    for _ in 0..u64::from(slots) * u64::from(MAX_DELIVERIES + 2) + u64::from(TRIES) {
+    for _ in 0..u64::from(slots) * u64::from(MOST_LAPS_AHEAD) + u64::from(TRIES) {
         let found = memory.head().load(Ordering::Acquire);
         let at = Position::of(found, slots);
         if at.0 != found {
@@ -377,7 +392,9 @@ fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
             State::Ready if ahead < 0 => return Err(Full),
             // In the way: being written since the last lap, or taken and not given back.
             state if ahead < 0 || ahead == 0 && state.is_behind_us() => {
-                if moved == slots {
+                // Only for a slot beyond it. Else the laps of a full queue would go on as fast as its pushers
+                // ask, and whoever wants to change his own word would race with them.
+                if moved % slots == 0 && !has_room(memory) {
                     return Err(Full);
                 }
                 moved += 1;
@@ -404,10 +421,15 @@ pub fn publish(memory: &impl Memory, claim: Claim, from: OwnerId) -> bool {
 
 /// Gives up a slot that was not written.
 pub fn give_up(memory: &impl Memory, claim: Claim) {
-    change_own(memory, claim.slot, |word| {
+    free_unfilled(memory, claim.slot, claim.owner);
+}
+
+/// For the next lap: in this one others have passed it.
+fn free_unfilled(memory: &impl Memory, slot: u32, owner: OwnerId) -> bool {
+    change_own(memory, slot, |word| {
         let next = Word::new(word.lap().next(), 0, OwnerId::NOBODY, State::Free);
-        word.is_of(claim.owner, State::Writing).then_some(next)
-    });
+        word.is_of(owner, State::Writing).then_some(next)
+    })
 }
 
 #[inline(always)]
@@ -463,12 +485,12 @@ fn take_behind(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
 fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
     let slots = memory.slots();
     let mut found: Option<(Position, Word)> = None;
-    // Each round ends, or finds one that is nearer.
-    for _ in 0..slots {
-        let mut at = Position::of(memory.tail().load(Ordering::Acquire), slots);
+    // Each round ends, or finds one that is nearer: somebody has published it meanwhile.
+    for _ in 0..TRIES {
+        let (mut at, head) = turn(memory);
         let mut passed = false;
         let mut nearer = None;
-        for _ in 0..slots {
+        for _ in 0..=slots {
             if found.is_some_and(|(found, _)| found == at) {
                 break;
             }
@@ -479,14 +501,22 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
                     nearer = Some((at, word));
                     break;
                 }
-                // Nobody has been here in this lap, nor further on.
-                State::Free if ahead <= 0 => break,
-                State::Writing if ahead <= 0 => passed = true,
-                _ if ahead > 0 && !passed => help(memory.tail(), at, slots),
-                _ => {}
+                _ if ahead > 0 => {
+                    if !passed {
+                        help(memory.tail(), at, slots);
+                    }
+                }
+                // Somebody writes it, or may be about to.
+                _ => passed = true,
+            }
+            if at == head {
+                break;
             }
             at = at.next(slots);
         }
+        #[cfg(loom)]
+        let passed =
+            passed && !crate::sync::model::is_without(crate::sync::model::Break::SecondLook);
         match nearer {
             // Others of its pusher may have been published between the look at a slot before and at it.
             Some(_) if passed => found = nearer,
@@ -497,20 +527,44 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
     found
 }
 
+/// The next position to take, and the next to fill. Every job that was published and not put back lies
+/// between them, or at one of them.
+fn turn(memory: &impl Memory) -> (Position, Position) {
+    let slots = memory.slots();
+    let found = memory.tail().load(Ordering::Acquire);
+    let head = Position::of(memory.head().load(Ordering::Acquire), slots);
+    let tail = Position::of(found, slots);
+    let laps_ahead = -(LAP as i64)..=i64::from(MOST_LAPS_AHEAD) * LAP as i64;
+    if found == tail.0 && laps_ahead.contains(&tail.ahead_of(head)) {
+        return (tail, head);
+    }
+    // Nobody has taken anything for more than a lap, or it is garbage. A tail that is behind does no harm.
+    let tail = Position(head.0.wrapping_sub(LAP));
+    let _ = memory.tail().compare_exchange(found, tail.0, Ordering::AcqRel, Ordering::Relaxed);
+    (tail, head)
+}
+
 /// Takes any job, wherever it lies, those first that have been delivered before.
 #[cold]
 pub fn take_any(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
-    // Those that were put back are in no turn; the others are.
-    let again = |word: Word| word.state() == State::Ready && word.deliveries() > 0;
-    take_where(memory, me, again)
-        .or_else(|| take(memory, me))
-        .or_else(|| take_where(memory, me, |word| word.state() == State::Ready))
+    // Those that were put back are in no turn; the others are, unless a word or a hint is garbage.
+    take_where(memory, me, |_, word| word.deliveries() > 0)
+        .or_else(|| take_behind(memory, me))
+        .or_else(|| take_where(memory, me, |slot, word| is_out_of_turn(memory, slot, word)))
 }
 
-fn take_where(memory: &impl Memory, me: OwnerId, is: impl Fn(Word) -> bool) -> Option<Taken> {
+/// Whether a job lies where [`next_ready`] does not look. Those where it looks are taken in turn only.
+fn is_out_of_turn(memory: &impl Memory, slot: u32, word: Word) -> bool {
+    let at = Position(word.lap().0 | u64::from(slot));
+    let (tail, head) = turn(memory);
+    at.ahead_of(tail) < 0 || at.ahead_of(head) > 0
+}
+
+fn take_where(memory: &impl Memory, me: OwnerId, is: impl Fn(u32, Word) -> bool) -> Option<Taken> {
     (0..memory.slots()).find_map(|slot| {
         let word = load(memory, slot);
-        if is(word) { taken(memory, me, slot, word) } else { None }
+        let found = word.state() == State::Ready && is(slot, word);
+        if found { taken(memory, me, slot, word) } else { None }
     })
 }
 
@@ -537,26 +591,24 @@ pub fn is_any_ready(memory: &impl Memory) -> bool {
 /// Whether there is something to claim. Only a look.
 pub fn has_room(memory: &impl Memory) -> bool {
     let slots = memory.slots();
-    let mut at = Position::of(memory.head().load(Ordering::Acquire), slots);
-    // What was put back again and again is that many laps ahead.
-    for _ in 0..MAX_DELIVERIES + 2 {
-        let mut is_any_free = false;
-        for _ in 0..slots {
-            let word = load(memory, at.slot());
-            let ahead = word.lap().ahead_of(at.lap());
-            match word.state() {
-                State::Free if ahead <= 0 => return true,
-                State::Free => is_any_free = true,
-                State::Ready if ahead < 0 => return false,
-                _ => {}
-            }
-            at = at.next(slots);
+    let head = Position::of(memory.head().load(Ordering::Acquire), slots);
+    let mut at = head;
+    // How far the head is from the first slot that it can fill, and from the first that stops it. They may
+    // be some laps away: see `MOST_LAPS_AHEAD`.
+    let (mut room, mut stop) = (i64::MAX, i64::MAX);
+    for _ in 0..slots {
+        let word = load(memory, at.slot());
+        let ahead = word.lap().ahead_of(at.lap());
+        match word.state() {
+            State::Free if ahead <= 0 => return true,
+            State::Ready if ahead < 0 => return false,
+            State::Free => room = room.min(at.in_lap(word.lap()).ahead_of(head)),
+            State::Ready => stop = stop.min(at.in_lap(word.lap().next()).ahead_of(head)),
+            _ => {}
         }
-        if !is_any_free {
-            return false;
-        }
+        at = at.next(slots);
     }
-    false
+    room < stop
 }
 
 /// Acknowledges what was taken: its slot is free. `false`: it was not its owner's any more.
@@ -645,10 +697,7 @@ pub fn reap(memory: &impl Memory, owner: OwnerId, limit: u32) -> Reaped {
             continue;
         }
         match word.state() {
-            State::Writing => {
-                give_up(memory, Claim { slot, owner });
-                reaped.freed += 1;
-            }
+            State::Writing => reaped.freed += u32::from(free_unfilled(memory, slot, owner)),
             State::Taken | State::Examined => match put_back_of(memory, slot, owner, limit) {
                 PutBack::Offered => reaped.offered += 1,
                 PutBack::Dead => reaped.dead += 1,

@@ -13,14 +13,20 @@
 //!
 //! A leaver unlocks *before* it tries: two that upgrade their shared locks would both fail.
 //!
+//! A queue in which anything is left that nobody has done is neither removed by the last to leave, nor
+//! stale: the next to come enters it.
+//!
 //! # Retiring
 //!
-//! Schema and geometry are the publishers'. They hold the *publishers* byte shared as well. One that
+//! Schema and geometry are the publishers' (of a queue the pushers', of a service the servers'). They hold
+//! the *publishers* byte shared as well. One that
 //! finds a segment of another schema or geometry, and gets that byte exclusively, knows that no
 //! publisher is attached: it marks the segment as retired, sets it aside and makes a new one.
 //! Subscribers see the mark, read what is left and open the name again. A subscriber may do the same
 //! for an option which it sets and nobody has chosen, or if its messages are those of the channel with
-//! more fields at their end.
+//! more fields at their end. A queue with anything in it is never retired; whoever holds that byte alone
+//! knows that nothing is pushed meanwhile. The calls that clients make to a service which is retired end with
+//! the news that no server was there.
 //!
 //! A publisher may be gone before the subscribers of the segment that it has retired have seen the
 //! mark. So that they find what it has published, a retired segment is not unlinked but renamed, and
@@ -51,14 +57,15 @@ use std::time::Duration;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::door::Door;
+use crate::door::{self, Door};
 use crate::error::AttachError;
 use crate::events;
-use crate::header::{self, Geometry, Pattern, Record};
+use crate::header::{self, Geometry, Record, Records, Schemas};
 use crate::liveness;
 use crate::mapping::Mapping;
 use crate::options::Channel;
 use crate::os::{self, Lock};
+use crate::pattern::Pattern;
 use crate::process::{Descriptor, LockFile, Owner};
 use crate::schema::{Schema, SchemaDiff};
 
@@ -94,12 +101,12 @@ impl Segment {
     pub fn attach(
         channel: &Channel,
         pattern: Pattern,
-        schema: &Schema,
+        schemas: &Schemas,
         role: Role,
         retire: &dyn Fn(&Arc<Mapping>),
     ) -> Result<Segment, AttachError> {
         let door = Arc::new(Door::of(channel, pattern, true)?);
-        Wanted { door, channel, pattern, schema, role, retire }.enter()
+        Wanted { door, channel, pattern, schemas, role, retire }.enter()
     }
 
     /// Removes a segment to which nobody is attached, and says whether there was one.
@@ -220,6 +227,8 @@ impl Drop for Member {
                 let _ = os::lock(file, liveness::LIFECYCLE, Lock::None);
                 if door.is_awaited() { Ok(false) } else { door.remove_if_stale() }
             }
+            // What is in it is for whoever comes.
+            Ok(true) if door.keeps_jobs(file) => Ok(false),
             Ok(true) => door.unlink(file).map_err(door.os("remove")),
             // This one was replaced. Whoever has followed has left, too.
             _ => door.unlink_aside(file).map_err(door.os("remove")).and(door.remove_if_stale()),
@@ -231,7 +240,7 @@ struct Wanted<'a> {
     door: Arc<Door>,
     channel: &'a Channel,
     pattern: Pattern,
-    schema: &'a Schema,
+    schemas: &'a Schemas,
     role: Role,
     retire: &'a dyn Fn(&Arc<Mapping>),
 }
@@ -332,9 +341,15 @@ impl Wanted<'_> {
             {
                 Err(mismatch)
             }
+            // Those that are left are not his.
+            Err(mismatch) if door::keeps_jobs(member.file.file(), &found.geometry) => Err(mismatch),
             Err(_) if self.role == (Role::Follower { makes: false }) => Ok(Entered::NotYet),
             Err(mismatch) => {
                 if lock(&member.file, liveness::PUBLISHERS, Lock::Exclusive)? {
+                    // Nobody pushes any more; but somebody may have.
+                    if door::keeps_jobs(member.file.file(), &found.geometry) {
+                        return Err(mismatch);
+                    }
                     if is_current(&member.file)? {
                         let mapping = self.mapping(&member.file, &found.geometry)?;
                         (self.retire)(&mapping);
@@ -358,9 +373,9 @@ impl Wanted<'_> {
     }
 
     /// Whether a segment to which nobody is attached was left behind for subscribers of the one before
-    /// it, be it us or others.
+    /// it, be it us or others; or for what is in it.
     fn was_left_behind(&self, file: &LockFile) -> bool {
-        (self.is_follower() || self.door.is_awaited())
+        (self.is_follower() || self.door.is_awaited() || self.door.keeps_jobs(file.file()))
             && self.door.describe(file.file()).is_ok_and(|found| {
                 holds(&found, &self.channel.name, self.pattern).is_ok()
                     && !is_retired(file.file(), &found.geometry)
@@ -369,19 +384,19 @@ impl Wanted<'_> {
 
     fn make(&self, first_generation: u32) -> Result<Entered, AttachError> {
         let (door, name) = (&self.door, &self.channel.name);
-        let record = self.schema.to_bytes().map_err(|error| {
-            let (channel, type_name) = (name.clone(), self.schema.name());
+        let records = Records::of(self.schemas).map_err(|(schema, error)| {
+            let (channel, type_name) = (name.clone(), schema.name());
             AttachError::Indescribable { channel, type_name, error }
         })?;
-        let len = (name.len() + record.len()) as u64;
-        let mut geometry = Geometry::plan(self.channel, self.schema, len, os::page_size())?;
+        let (len, page) = ((name.len() + records.len()) as u64, os::page_size());
+        let mut geometry = Geometry::plan(self.pattern, self.channel, self.schemas, len, page)?;
         // If who has retired the one before is dead, this one is as good.
         let former = door.former().filter_map(|file| {
             let found = door.trust(file.file()).and_then(|_| door.describe(file.file()));
             Some(generations(file.file(), &found.ok()?.geometry))
         });
         geometry.first_generation = former.fold(first_generation, u32::max);
-        let needed = geometry.rings_offset;
+        let needed = geometry.allocated();
         let no_room = |action, file| move |error| door.no_room(action, error, file, needed);
         if geometry.file_size > os::file_size_limit() {
             return Err(door.os("size")(io::ErrorKind::FileTooLarge.into()));
@@ -389,7 +404,7 @@ impl Wanted<'_> {
         let file = door.create().map_err(no_room("create", door.folder()))?;
         file.file().set_len(geometry.file_size).map_err(no_room("size", file.file()))?;
         os::allocate(file.file(), 0, needed).map_err(no_room("allocate", file.file()))?;
-        let bytes = header::write(self.pattern, self.channel, self.schema, &record, &geometry);
+        let bytes = header::write(self.channel, self.schemas, &records, &geometry);
         file.file().write_all_at(&bytes, 0).map_err(door.os("write"))?;
         let shared = |byte| os::lock(file.file(), byte, Lock::Shared).map_err(door.os("lock"));
         shared(liveness::LIFECYCLE)?;
@@ -403,7 +418,7 @@ impl Wanted<'_> {
             }
             Err(error) => return Err(no_room("name", file.file())(error)),
         }
-        events::created(door.path(), self.schema, &geometry);
+        events::created(door.path(), &self.schemas.message, &geometry);
         let member = Member { file, door: door.clone() };
         self.mapped(member, &geometry)
     }
@@ -427,11 +442,13 @@ impl Wanted<'_> {
             Role::Publisher => is_of_schema || is_of_geometry,
             // Who waits for the older messages can read the newer ones, but not the other way round.
             _ if is_of_schema => {
-                self.keeps_options(found) && self.schema.extends(&found.schema).is_ok()
+                self.keeps_options(found)
+                    && self.pattern != Pattern::Service
+                    && self.schemas.message.extends(&found.schemas.message).is_ok()
             }
             // An older reader would take the channel from the newer ones.
             Role::Subscriber if is_of_geometry => {
-                self.keeps_options(found) && found.schema == *self.schema
+                self.keeps_options(found) && found.schemas == *self.schemas
             }
             _ => false,
         }
@@ -448,22 +465,31 @@ impl Wanted<'_> {
     /// Whether messages of another schema will do. Whoever only reads may know less than all fields, if
     /// the rest comes after them.
     fn read(&self, channel: &Schema) -> Result<(), SchemaDiff> {
-        let is_publisher = self.role == Role::Publisher;
-        let is_older = channel.extends(self.schema);
-        if !is_publisher && is_older.is_ok() {
+        let own = &self.schemas.message;
+        let writes = self.role == Role::Publisher || self.pattern == Pattern::Service;
+        let is_older = channel.extends(own);
+        if !writes && is_older.is_ok() {
             return Ok(());
         }
+        let (publisher, subscriber) = match self.pattern {
+            Pattern::PubSub => ("publisher", "subscriber"),
+            Pattern::Queue => ("pusher", "puller"),
+            Pattern::Service => return Err(channel.difference(own)),
+        };
         let (mut difference, reason) = match is_older {
             Ok(()) => (
-                channel.difference(self.schema),
-                "a subscriber may know fewer fields than the channel has, a publisher may not",
+                channel.difference(own),
+                format!(
+                    "a {subscriber} may know fewer fields than the channel has, a {publisher} may not"
+                ),
             ),
-            Err(difference) if !is_publisher && self.schema.extends(channel).is_ok() => {
-                (difference, "a subscriber may not be newer than the publishers: start those first")
-            }
+            Err(difference) if !writes && own.extends(channel).is_ok() => (
+                difference,
+                format!("a {subscriber} may not be newer than the {publisher}s: start those first"),
+            ),
             Err(difference) => return Err(difference),
         };
-        difference.add_reason("", reason.to_owned());
+        difference.add_reason("", reason);
         Err(difference)
     }
 
@@ -471,20 +497,36 @@ impl Wanted<'_> {
     fn agree(&self, found: &header::Description) -> Result<(), AttachError> {
         holds(found, &self.channel.name, self.pattern)?;
         let name = || self.channel.name.clone();
-        let geometry = &found.geometry;
-        if found.schema != *self.schema
-            && let Err(difference) = self.read(&found.schema)
+        let (geometry, own) = (&found.geometry, self.schemas);
+        let mismatch = |found: &Schema, own: &Schema, difference| AttachError::SchemaMismatch {
+            channel: name(),
+            channel_type: found.name(),
+            your_type: own.name(),
+            difference,
+        };
+        if found.schemas.message != own.message
+            && let Err(difference) = self.read(&found.schemas.message)
         {
-            return Err(AttachError::SchemaMismatch {
-                channel: name(),
-                channel_type: found.schema.name(),
-                your_type: self.schema.name(),
-                difference,
-            });
+            return Err(mismatch(&found.schemas.message, &own.message, difference));
         }
-        if geometry.payload_stride == 0 && self.channel.max_len.is_some() {
-            let (channel, type_name) = (name(), self.schema.name());
-            return Err(AttachError::FixedSize { channel, type_name });
+        if let (Some(found), Some(own)) = (&found.schemas.reply, &own.reply)
+            && found != own
+        {
+            return Err(mismatch(found, own, found.difference(own)));
+        }
+        let fixed = |option, schema: &Schema| AttachError::FixedSize {
+            channel: name(),
+            option,
+            type_name: schema.name(),
+        };
+        if geometry.payload.stride == 0 && self.channel.max_len.is_some() {
+            return Err(fixed("max_len", &own.message));
+        }
+        if let (0, Some(_)) = (geometry.reply.stride, self.channel.max_reply_len) {
+            return Err(match &own.reply {
+                Some(reply) => fixed("max_reply_len", reply),
+                None => AttachError::NoReplies { channel: name(), pattern: self.pattern },
+            });
         }
         let asked = header::options_of(self.channel);
         for ((option, asked), found) in
@@ -505,11 +547,12 @@ pub fn holds(
     channel: &str,
     pattern: Pattern,
 ) -> Result<(), AttachError> {
-    if found.name == channel && found.pattern == pattern as u32 {
+    let (asked, pattern) = (pattern, found.geometry.pattern);
+    if found.name == channel && asked == pattern {
         return Ok(());
     }
-    let (found, pattern) = (found.name.clone(), found.pattern);
-    Err(AttachError::WrongSegment { channel: channel.to_owned(), found, pattern })
+    let (channel, found) = (channel.to_owned(), found.name.clone());
+    Err(AttachError::WrongSegment { channel, asked, found, pattern })
 }
 
 /// Whether anything was published, or may have been.
@@ -519,6 +562,9 @@ fn has_messages(file: &File, geometry: &Geometry) -> bool {
 
 /// The last generation of any publisher of this segment.
 fn generations(file: &File, geometry: &Geometry) -> u32 {
+    if geometry.pattern != Pattern::PubSub {
+        return 0;
+    }
     let last = |ring| {
         let mut generation = [0; 4];
         let offset = geometry.ring_offset(ring) + size_of::<u64>() as u64;
@@ -553,7 +599,11 @@ mod tests {
     }
 
     fn attach(channel: &Channel, schema: &Schema) -> Result<Segment, AttachError> {
-        Segment::attach(channel, Pattern::PubSub, schema, Role::Subscriber, &|_| {})
+        attach_as(channel, schema, Role::Subscriber)
+    }
+
+    fn attach_as(channel: &Channel, schema: &Schema, role: Role) -> Result<Segment, AttachError> {
+        Segment::attach(channel, Pattern::PubSub, &Schemas::of(schema.clone()), role, &|_| {})
     }
 
     #[test]
@@ -562,9 +612,10 @@ mod tests {
         let segment = numbers(root.path()).unwrap();
         // Larger, and right in itself.
         let channel = Channel::new("numbers").depth(1000);
-        let geometry = Geometry::plan(&channel, &u64::schema(), 100, os::page_size()).unwrap();
-        let record = u64::schema().to_bytes().unwrap();
-        let bytes = header::write(Pattern::PubSub, &channel, &u64::schema(), &record, &geometry);
+        let (schemas, page) = (Schemas::of(u64::schema()), os::page_size());
+        let geometry = Geometry::plan(Pattern::PubSub, &channel, &schemas, 100, page).unwrap();
+        let records = Records::of(&schemas).ok().unwrap();
+        let bytes = header::write(&channel, &schemas, &records, &geometry);
         segment.file().set_len(geometry.file_size).unwrap();
         segment.file().write_all_at(&bytes, 0).unwrap();
         let error = numbers(root.path()).unwrap_err().to_string();
@@ -599,8 +650,7 @@ mod tests {
             let root = private_folder();
             let channel = Channel::new("numbers").root(root.path());
             let schema = u64::schema();
-            let attach =
-                |role| Segment::attach(&channel, Pattern::PubSub, &schema, role, &|_| {}).unwrap();
+            let attach = |role| attach_as(&channel, &schema, role).unwrap();
             let old = attach(Role::Subscriber);
             let (file, geometry) = (old.file(), old.geometry());
             Place::Listening(0).take(file).unwrap();
@@ -626,8 +676,7 @@ mod tests {
         let new = strukt("Pose", [("x", f64()), ("y", f64())]);
         let root = private_folder();
         let channel = Channel::new("pose").root(root.path());
-        let attach =
-            |schema, role| Segment::attach(&channel, Pattern::PubSub, schema, role, &|_| {});
+        let attach = |schema, role| attach_as(&channel, schema, role);
         let first = attach(&old, Role::Follower { makes: true }).unwrap();
         let hasty = attach(&new, Role::Follower { makes: false });
         assert!(matches!(hasty, Err(AttachError::Busy { .. })), "{hasty:?}");
@@ -641,8 +690,7 @@ mod tests {
         // While there is a publisher it stays.
         let root = private_folder();
         let channel = Channel::new("pose").root(root.path());
-        let attach =
-            |schema, role| Segment::attach(&channel, Pattern::PubSub, schema, role, &|_| {});
+        let attach = |schema, role| attach_as(&channel, schema, role);
         let publisher = attach(&old, Role::Publisher).unwrap();
         let refused = attach(&new, Role::Follower { makes: true });
         assert!(matches!(refused, Err(AttachError::SchemaMismatch { .. })), "{refused:?}");

@@ -62,9 +62,13 @@ pub trait ChangeFirst {
 impl ChangeFirst for AtomicU64 {
     #[inline(always)]
     fn change_first(&self, from: u64, to: u64) -> bool {
-        let changed = self.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        #[cfg(not(loom))]
+        let order = Ordering::SeqCst;
         #[cfg(loom)]
-        fence(Ordering::SeqCst);
+        let order = model::change_order();
+        let changed = self.compare_exchange(from, to, order, Ordering::Relaxed).is_ok();
+        #[cfg(loom)]
+        model::change_fence();
         changed
     }
 }
@@ -85,36 +89,55 @@ pub mod model {
         Fences,
         /// The stores that come first are Relaxed.
         PinOrder,
+        /// A compare-exchange that comes first is not ordered before a later load. In loom, unlike the
+        /// hardware, such a fence also shows everything to whoever passes another one later, so that
+        /// nothing else that is missing is found.
+        ChangeFences,
+        /// A compare-exchange that comes first releases nothing.
+        ChangeOrder,
+        /// A puller that has looked past a slot does not look again.
+        SecondLook,
     }
 
     thread_local! {
-        // Not loom's: all threads of a model run on the thread that checks it.
-        static BROKEN: Cell<Option<Break>> = const { Cell::new(None) };
+        // A bit for each. Not loom's: all threads of a model run on the thread that checks it.
+        static BROKEN: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// Runs a model without something that it needs.
+    /// Runs a model without something that it needs, and without what is taken away already.
     pub fn without(what: Break, model: impl FnOnce()) {
-        struct Mend;
+        struct Mend(u32);
         impl Drop for Mend {
             fn drop(&mut self) {
-                BROKEN.set(None);
+                BROKEN.set(self.0);
             }
         }
-        BROKEN.set(Some(what));
-        let _mend = Mend;
+        let _mend = Mend(BROKEN.replace(BROKEN.get() | 1 << what as u32));
         model();
+    }
+
+    /// Whether this is taken away.
+    pub fn is_without(what: Break) -> bool {
+        BROKEN.get() >> what as u32 & 1 == 1
     }
 
     /// As the standard library's, unless that is what is taken away.
     pub fn fence(order: Ordering) {
-        let weak = BROKEN.get() == Some(Break::Fences);
+        let weak = is_without(Break::Fences);
         loom::sync::atomic::fence(if weak { Ordering::AcqRel } else { order });
     }
 
     pub(super) fn pin_order() -> Ordering {
-        match BROKEN.get() {
-            Some(Break::PinOrder) => Ordering::Relaxed,
-            _ => Ordering::Release,
+        if is_without(Break::PinOrder) { Ordering::Relaxed } else { Ordering::Release }
+    }
+
+    pub(super) fn change_fence() {
+        if !is_without(Break::ChangeFences) {
+            fence(Ordering::SeqCst);
         }
+    }
+
+    pub(super) fn change_order() -> Ordering {
+        if is_without(Break::ChangeOrder) { Ordering::Relaxed } else { Ordering::SeqCst }
     }
 }

@@ -52,13 +52,47 @@ pub fn wake_all<'a>(
     }
 }
 
+/// Wakes one of those that have announced themselves, the first at this number or after it. Somebody else
+/// may sleep on for whom there is something, too, if the one who is woken leaves without looking: then he
+/// wakes another.
+#[cold]
+pub fn wake_one<'a>(
+    sleepers: &AtomicU64,
+    first: u32,
+    word: impl Fn(u32) -> &'a AtomicU32,
+    wake: impl Fn(&AtomicU32),
+) {
+    let mut asleep = sleepers.load(Ordering::SeqCst);
+    while asleep != 0 {
+        let id = (asleep.rotate_right(first).trailing_zeros() + first) % u64::BITS;
+        // Another may be about to wake the same.
+        if sleepers.fetch_and(!(1 << id), Ordering::SeqCst) >> id & 1 == 1 {
+            let word = word(id);
+            word.store(0, Ordering::SeqCst);
+            wake(word);
+            return;
+        }
+        asleep &= !(1 << id);
+    }
+}
+
+/// Wakes this one, if he has announced himself.
+#[cold]
+pub fn wake(sleepers: &AtomicU64, id: u32, word: &AtomicU32, wake: impl Fn(&AtomicU32)) {
+    if sleepers.fetch_and(!(1 << id), Ordering::SeqCst) >> id & 1 == 1 {
+        word.store(0, Ordering::SeqCst);
+        wake(word);
+    }
+}
+
 #[cfg(not(loom))]
-pub use blocking::{Interrupter, Waited, Waiter};
+pub use blocking::{Interrupter, Patience, Rhythm, Waited, Waiter};
 
 #[cfg(not(loom))]
 mod blocking {
     use super::*;
     use crate::channel::Control;
+    use crate::liveness::Place;
     use crate::options::Wait;
     use crate::os;
     use std::fmt;
@@ -68,14 +102,35 @@ mod blocking {
     /// The longest sleep without a look. Nothing wakes a futex when a process dies.
     const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-    /// The same for a sleeper whom an interrupter may not find.
+    /// The same for a sleeper whom an interrupter may not find, or whose server may have died.
     const LOOK_AGAIN_SOON: Duration = Duration::from_millis(10);
+
+    /// How often somebody who waits looks at other things than the news.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Rhythm {
+        /// The longest sleep.
+        sleep: Duration,
+        /// After so long there is [`Waited::LookAgain`].
+        look_again: Duration,
+        /// So many times [`LOOKS`] are something like that, for somebody who does not sleep.
+        rounds: u32,
+    }
+
+    impl Rhythm {
+        /// For somebody whom nothing but news concerns.
+        pub const CALM: Rhythm =
+            Rhythm { sleep: LOOK_AGAIN, look_again: LOOK_AGAIN, rounds: 1 << 16 };
+        /// The same, and an interrupter may not find him.
+        pub const ELSEWHERE: Rhythm = Rhythm { sleep: LOOK_AGAIN_SOON, ..Rhythm::CALM };
+        /// For somebody who is to see that others have died: soon if he is awake anyway.
+        pub const WATCHFUL: Rhythm = Rhythm { rounds: 1 << 11, ..Rhythm::CALM };
+        /// For somebody whose news come from one who may die.
+        pub const ANXIOUS: Rhythm =
+            Rhythm { sleep: LOOK_AGAIN_SOON, look_again: LOOK_AGAIN_SOON, ..Rhythm::WATCHFUL };
+    }
 
     /// Looks without a break before the clock is read.
     const LOOKS: u32 = 64;
-
-    /// So many times [`LOOKS`] are something like [`LOOK_AGAIN`].
-    const LOOKS_BEFORE_OTHERS: u32 = 1 << 16;
 
     /// Whether spinning is of no use. Asking reads files, so it is done once in a process: 0 not asked, 1
     /// no, 2 yes. (No lock, which a fork could find taken.)
@@ -101,8 +156,8 @@ mod blocking {
         LookAgain,
     }
 
-    /// How one subscriber waits. The flag is shared with its interrupters.
-    #[derive(Debug)]
+    /// How one handle waits. The flag is shared with its interrupters.
+    #[derive(Clone, Debug)]
     pub struct Waiter {
         strategy: Wait,
         interrupted: Arc<AtomicU32>,
@@ -117,9 +172,14 @@ mod blocking {
             Waiter { strategy, interrupted: Arc::new(AtomicU32::new(0)) }
         }
 
-        /// Ends the calls of this waiter, which sleeps as subscriber `id`.
-        pub fn interrupter(&self, control: Control, id: u32) -> Interrupter {
-            Interrupter { flag: self.interrupted.clone(), control, id }
+        /// Ends the calls of this waiter, which sleeps at this place.
+        pub fn interrupter(&self, control: Control, place: Place) -> Interrupter {
+            Interrupter { flag: self.interrupted.clone(), control, place }
+        }
+
+        /// Whether there is anybody who could interrupt.
+        pub fn has_interrupters(&self) -> bool {
+            Arc::strong_count(&self.interrupted) > 1
         }
 
         /// An interrupter was used since the last time that this said so.
@@ -129,15 +189,16 @@ mod blocking {
                 && self.interrupted.swap(0, Ordering::SeqCst) != 0
         }
 
-        /// Waits until `news` are there, for the subscriber `id` of this channel. If it `has_moved`,
-        /// the interrupters that there are may wake somebody else.
+        /// Waits until `news` are there, for whoever has this place of the channel. Before a sleep it must be
+        /// sure that there is nothing: then it asks for `any`, which may take longer.
         pub fn wait(
             &self,
             control: &Control,
-            id: u32,
-            has_moved: bool,
+            place: Place,
+            rhythm: Rhythm,
             deadline: Option<Instant>,
             news: impl Fn() -> bool,
+            any: impl Fn() -> bool,
         ) -> Waited {
             let over = |until: Option<Instant>| until.is_some_and(|until| Instant::now() >= until);
             let spin_until = match self.strategy {
@@ -160,20 +221,15 @@ mod blocking {
                 if over(deadline) {
                     return Waited::TimedOut;
                 }
-                if rounds == LOOKS_BEFORE_OTHERS {
+                if rounds == rhythm.rounds {
                     return Waited::LookAgain;
                 }
             }
-            let step = if has_moved && Arc::strong_count(&self.interrupted) > 1 {
-                LOOK_AGAIN_SOON
-            } else {
-                LOOK_AGAIN
-            };
             let start = Instant::now();
-            let (word, sleepers) = (control.sleep_word(id), control.sleepers());
+            let (word, sleepers, id) = control.bed(place);
             let result = loop {
                 announce(word, sleepers, id);
-                if news() {
+                if any() {
                     break Waited::Ready;
                 }
                 if self.take_interrupt() {
@@ -181,18 +237,46 @@ mod blocking {
                 }
                 let left = match deadline {
                     Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-                    None => LOOK_AGAIN,
+                    None => rhythm.sleep,
                 };
                 if left.is_zero() {
                     break Waited::TimedOut;
                 }
-                if start.elapsed() >= LOOK_AGAIN {
+                if start.elapsed() >= rhythm.look_again {
                     break Waited::LookAgain;
                 }
-                os::futex_wait(word, 1, left.min(step));
+                os::futex_wait(word, 1, left.min(rhythm.sleep));
             };
             retract(word, sleepers, id);
             result
+        }
+    }
+
+    /// How long one call waits.
+    #[derive(Debug)]
+    pub struct Patience {
+        timeout: Option<Duration>,
+        deadline: Option<Instant>,
+        rounds: u32,
+    }
+
+    impl Patience {
+        pub fn new(timeout: Option<Duration>) -> Patience {
+            Patience { timeout, deadline: None, rounds: 0 }
+        }
+
+        /// Found out when it is asked for the first time. A time beyond the end of the clock is none.
+        pub fn deadline(&mut self) -> Option<Instant> {
+            if let Some(timeout) = self.timeout.take() {
+                self.deadline = Instant::now().checked_add(timeout);
+            }
+            self.deadline
+        }
+
+        /// Counts a round.
+        pub fn count(&mut self) -> u32 {
+            self.rounds = self.rounds.wrapping_add(1);
+            self.rounds
         }
     }
 
@@ -219,7 +303,7 @@ mod blocking {
     pub struct Interrupter {
         flag: Arc<AtomicU32>,
         control: Control,
-        id: u32,
+        place: Place,
     }
 
     impl Interrupter {
@@ -231,7 +315,7 @@ mod blocking {
                 return;
             }
             self.flag.store_first(1); // Edge H.
-            let word = self.control.sleep_word(self.id);
+            let (word, ..) = self.control.bed(self.place);
             if word.load_after() == 1 {
                 // If the handle is gone, this is somebody else's word: woken, it looks again.
                 word.store(0, Ordering::SeqCst);
@@ -242,7 +326,7 @@ mod blocking {
 
     impl fmt::Debug for Interrupter {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Interrupter").field("subscriber", &self.id).finish_non_exhaustive()
+            f.debug_struct("Interrupter").field("place", &self.place).finish_non_exhaustive()
         }
     }
 }

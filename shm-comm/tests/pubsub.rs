@@ -3,8 +3,8 @@
 mod common;
 
 use shm_comm::{
-    AttachError, Channel, LoanError, LoanUninit, Publisher, PublisherOptions, Read, RecvError,
-    Sample, ShmMessage, Start, Subscriber, SubscriberOptions, Wait,
+    AttachError, Channel, LoanError, LoanUninit, Publish, Publisher, PublisherOptions, Read,
+    RecvError, Sample, ShmMessage, Start, Subscriber, SubscriberOptions, Wait,
 };
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -461,7 +461,7 @@ fn when_all_slots_are_held_the_loan_says_by_whom() {
 
 #[test]
 fn with_the_defaults_eight_subscribers_cannot_hold_all_slots() {
-    fn check<T: ShmMessage>(hold: usize, publish: impl Fn(LoanUninit<T>)) {
+    fn check<T: ShmMessage>(hold: usize, publish: impl Fn(LoanUninit<Publish<T>>)) {
         let root = Root::new();
         let mut publisher = Publisher::<T>::new(root.channel()).unwrap();
         let mut subscribers: Vec<_> =

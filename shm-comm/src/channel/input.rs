@@ -8,14 +8,16 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place};
+use super::handover::{HEAD_START, Homeless};
+use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place, too_many};
 use crate::error::{AttachError, RecvError, WaitError};
 use crate::events;
-use crate::header::{self, Pattern, Record};
-use crate::liveness::{self, Place};
+use crate::header::{self, Record, Schemas};
+use crate::liveness::{self, Place, Side};
 use crate::look;
 use crate::message::{Invalid, ShmMessage};
 use crate::options::{Channel, Start, SubscriberOptions};
+use crate::pattern::Pattern;
 use crate::process::Owner;
 use crate::ring::{self, Found, PINS, Pin, Reader};
 use crate::schema::Schema;
@@ -40,11 +42,11 @@ impl Seat {
     fn take<T: ShmMessage + ?Sized>(
         channel: &Channel,
         role: Role,
-        schema: &Schema,
+        schemas: &Schemas,
         max_held: Option<u8>,
     ) -> Result<Seat, AttachError> {
-        let segment = attach::<T>(channel, role, schema)?;
-        let default = header::default_max_held(segment.geometry().payload_size);
+        let segment = attach::<T>(channel, Pattern::PubSub, role, schemas)?;
+        let default = header::default_max_held(segment.geometry().payload.size);
         let max_held = max_held.unwrap_or(default);
         let control = Control::of(segment.mapping());
         let max = segment.geometry().max_subscribers;
@@ -54,8 +56,7 @@ impl Seat {
             _ => Ok(None),
         })?;
         let Some(id) = taken else {
-            let (channel, kind) = (channel.name.clone(), "subscribers");
-            return Err(AttachError::TooManyParticipants { channel, kind, max });
+            return Err(too_many(channel, Pattern::PubSub, Side::Subscribers, max));
         };
         control.clean(id);
         let record = Record::of_this_process(0, max_held.into());
@@ -371,12 +372,6 @@ impl Source {
 /// A message, and the ring it came from.
 pub type Received<T> = (Found<Held<T>>, u32);
 
-/// How long the one who retired a segment has for making the new one before others do.
-const HEAD_START: Duration = Duration::from_millis(20);
-/// How long to wait for the new one before that is an error.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// And so often it is looked for, at least.
-const ATTEMPTS: u32 = 20;
 /// So often a subscriber starts over that is opened while the channel is replaced.
 const MOVES: u32 = 8;
 /// How often to look around while there is nothing to read.
@@ -403,17 +398,14 @@ pub struct Input<T: ?Sized> {
     missed: u64,
     channel: Channel,
     /// Of its messages: the channel's may have more fields, at their end.
-    schema: Schema,
+    schemas: Schemas,
     /// When it was last looked around.
     looked: Instant,
     /// Since when there is no publisher; `None` once that was said.
     alone_since: Option<Instant>,
     /// The segment was replaced at least once.
     has_moved: bool,
-    /// Since when the segment is retired, and there is no other to go to yet.
-    homeless_since: Option<Instant>,
-    /// How often it was looked for since then.
-    attempts: u32,
+    homeless: Homeless,
     /// Where it listens until it has found a segment that is not retired.
     anchor: Option<Arc<Seat>>,
     /// A ring has appeared that cannot be read. That was said once, and is what to say if there is
@@ -451,11 +443,12 @@ impl<T: ShmMessage + ?Sized> Input<T> {
             let (channel, option) = (channel.name.clone(), "max_held");
             return Err(AttachError::BadOption { channel, option, value, min: 1, max });
         }
+        let schemas = Schemas::of(schema);
         let start = |ring: &MappedRing| match options.start {
             Start::Next => Reader::at_next(ring),
             Start::Oldest => Reader::at_oldest(ring),
         };
-        let sit = || Self::sit(channel, Role::Subscriber, &schema, options.max_held, start);
+        let sit = || Self::sit(channel, Role::Subscriber, &schemas, options.max_held, start);
         let (mut seat, mut sources, mut known) = sit()?;
         for _ in 0..MOVES {
             // Who replaced the channel before we said that we listen does not wait for us.
@@ -472,7 +465,7 @@ impl<T: ShmMessage + ?Sized> Input<T> {
             known,
             turn: 0,
             copies,
-            schema,
+            schemas,
             expected: None,
             received: 0,
             missed: 0,
@@ -480,8 +473,7 @@ impl<T: ShmMessage + ?Sized> Input<T> {
             looked: Instant::now(),
             alone_since: Some(Instant::now()),
             has_moved: false,
-            homeless_since: None,
-            attempts: 0,
+            homeless: Homeless::default(),
             anchor: None,
             trouble: None,
             is_troubled: false,
@@ -493,11 +485,11 @@ impl<T: ShmMessage + ?Sized> Input<T> {
     fn sit(
         channel: &Channel,
         role: Role,
-        schema: &Schema,
+        schemas: &Schemas,
         max_held: Option<u8>,
         start: impl Fn(&MappedRing) -> Reader,
     ) -> Result<(Arc<Seat>, Vec<Source>, u64), AttachError> {
-        let seat = Seat::take::<T>(channel, role, schema, max_held)?;
+        let seat = Seat::take::<T>(channel, role, schemas, max_held)?;
         let rings = seat.control.rings().load(Ordering::Acquire);
         let sources = seat.sources(rings, start)?;
         // Only now: whoever sees it and publishes is heard.
@@ -538,19 +530,17 @@ impl<T: ShmMessage + ?Sized> Input<T> {
     /// new.
     #[cold]
     fn follow(&mut self) -> Result<bool, RecvError> {
-        let now = Instant::now();
-        let waited = now - *self.homeless_since.get_or_insert(now);
-        self.attempts += 1;
+        let waited = self.homeless.wait();
         let role = Role::Follower { makes: waited >= HEAD_START };
-        let (channel, schema) = (&self.channel, &self.schema);
-        let moved = Self::sit(channel, role, schema, Some(self.max_held), Reader::at_first);
+        let (channel, schemas) = (&self.channel, &self.schemas);
+        let moved = Self::sit(channel, role, schemas, Some(self.max_held), Reader::at_first);
         if let Err(AttachError::Busy { .. }) = moved
-            && (waited < PATIENCE || self.attempts < ATTEMPTS)
+            && !self.homeless.is_over(waited)
         {
             return Ok(false);
         }
         // The next call has all the patience again.
-        (self.homeless_since, self.attempts) = (None, 0);
+        self.homeless = Homeless::default();
         let (seat, sources, known) = moved.map_err(|error| match error {
             AttachError::Busy { path, .. } => changed(AttachError::Busy { path, waited }),
             error => changed(error),
@@ -573,7 +563,7 @@ impl<T: ShmMessage + ?Sized> Input<T> {
 
     /// The segment is retired, and it is not known yet where to go.
     pub fn is_homeless(&self) -> bool {
-        self.homeless_since.is_some()
+        self.homeless.is_so()
     }
 
     fn lock_lost(&self) -> RecvError {
@@ -799,6 +789,11 @@ impl<T: ShmMessage + ?Sized> Input<T> {
     /// Its number among the subscribers.
     pub fn id(&self) -> u32 {
         self.seat.id
+    }
+
+    /// Its place.
+    pub fn place(&self) -> Place {
+        Place::Subscriber(self.seat.id)
     }
 
     /// Where it sleeps.

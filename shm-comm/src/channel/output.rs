@@ -3,14 +3,15 @@
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place};
+use super::{Control, MappedRing, attach, check, hand_over, is_ring, take_place, too_many};
 use crate::error::{AttachError, Holder, LoanError, WaitError};
 use crate::events;
-use crate::header::Record;
-use crate::liveness::Place;
+use crate::header::{Record, Schemas};
+use crate::liveness::{Place, Side};
 use crate::message::ShmMessage;
 use crate::options::{Channel, PublisherOptions};
 use crate::os::Protection;
+use crate::pattern::Pattern;
 use crate::process::Owner;
 use crate::ring::{self, Claim, Writer};
 use crate::schema::Schema;
@@ -173,7 +174,8 @@ impl<T: ShmMessage + ?Sized> Output<T> {
     }
 
     fn try_open(channel: &Channel, schema: &Schema) -> Result<Self, AttachError> {
-        let segment = attach::<T>(channel, Role::Publisher, schema)?;
+        let schemas = Schemas::of(schema.clone());
+        let segment = attach::<T>(channel, Pattern::PubSub, Role::Publisher, &schemas)?;
         let control = Control::of(segment.mapping());
         let max = segment.geometry().max_publishers;
         let places = (0..max).map(Place::Publisher);
@@ -182,8 +184,7 @@ impl<T: ShmMessage + ?Sized> Output<T> {
             _ => Ok(None),
         })?;
         let Some(Taken { number, generation, ring, writer }) = taken else {
-            let (channel, kind) = (channel.name.clone(), "publishers");
-            return Err(AttachError::TooManyParticipants { channel, kind, max });
+            return Err(too_many(channel, Pattern::PubSub, Side::Publishers, max));
         };
         let place = RingPlace { number, generation: generation as u16, segment };
         // Those that died holding slots are not to fill up the channel.

@@ -31,11 +31,6 @@ use crate::sync::Ordering;
 pub struct Note(u64);
 
 impl Note {
-    /// What was found in a slot.
-    pub fn of(found: u64) -> Note {
-        Note(found)
-    }
-
     fn new(client: OwnerId, number: u64) -> Note {
         Note(u64::from(client.0) << 48 | number & ((1 << 48) - 1))
     }
