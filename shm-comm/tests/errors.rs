@@ -5,7 +5,7 @@
 
 mod common;
 
-use shm_comm::{AttachError, Channel, Publisher, Subscriber, WaitError};
+use shm_comm::{AttachError, Channel, Pattern, Publisher, Subscriber, WaitError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
@@ -88,8 +88,8 @@ fn a_segment_under_another_name_is_named() {
     let _publisher = Publisher::<u64>::new(root.channel("x")).unwrap();
     std::fs::hard_link(root.file("x"), root.file("y")).unwrap();
     let (error, text) = refused(&root.channel("y"));
-    assert!(matches!(error, AttachError::WrongSegment { pattern: 1, .. }), "{error}");
-    assert_eq!(text, "the file of channel \"y\" holds channel \"x\", pattern 1");
+    assert!(matches!(error, AttachError::WrongSegment { pattern: Pattern::PubSub, .. }), "{error}");
+    assert_eq!(text, "the file of the pubsub \"y\" holds the pubsub \"x\"");
     assert!(Subscriber::<u64>::new(root.channel("x")).is_ok());
 }
 

@@ -19,6 +19,7 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 }
 
 fn explore_with_fences(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let t0 = std::time::Instant::now();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 50_000;
@@ -28,7 +29,7 @@ fn explore_with_fences(preemptions: usize, model: impl Fn() + Sync + Send + 'sta
         m.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         model()
     });
-    eprintln!("ITER {}", n.load(std::sync::atomic::Ordering::Relaxed));
+    eprintln!("ITER {} {:?}", n.load(std::sync::atomic::Ordering::Relaxed), t0.elapsed());
 }
 
 /// Takes what is left, and says everything that was done, with what was done before.
