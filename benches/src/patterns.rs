@@ -3,7 +3,6 @@
 //! Message number *i* has the words *i*, *i* + 1, *i* + 2 and so on: all are written, all are
 //! compared, and a message that is torn between two numbers does not pass.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -64,24 +63,18 @@ impl FromStr for Served {
     }
 }
 
+/// Writes the message of this number.
 #[inline(always)]
-fn fill<T: Transport, const N: usize>(message: &mut [u64; N], number: u64) {
-    if !T::IS_TOUCHED {
-        message[0] = number;
-        return;
-    }
+pub fn fill_words<const N: usize>(message: &mut [u64; N], number: u64) {
     for (word, value) in message.iter_mut().zip(number..) {
         *word = value;
     }
 }
 
-/// Whether every word is as [`fill`] writes it. Without a branch a word, so that long messages are
+/// Whether every word is as [`fill_words`] writes it. Without a branch a word, so that long messages are
 /// compared as fast as they can be read.
 #[inline(always)]
-fn is_whole<T: Transport, const N: usize>(message: &[u64; N], number: u64) -> bool {
-    if !T::IS_TOUCHED {
-        return message[0] == number;
-    }
+pub fn is_whole_words<const N: usize>(message: &[u64; N], number: u64) -> bool {
     let mut difference = 0;
     for (word, value) in message.iter().zip(number..) {
         difference |= word ^ value;
@@ -89,8 +82,26 @@ fn is_whole<T: Transport, const N: usize>(message: &[u64; N], number: u64) -> bo
     difference == 0
 }
 
+#[inline(always)]
+fn fill<T: Transport, const N: usize>(message: &mut [u64; N], number: u64) {
+    if !T::IS_TOUCHED {
+        message[0] = number;
+        return;
+    }
+    fill_words(message, number);
+}
+
+#[inline(always)]
+fn is_whole<T: Transport, const N: usize>(message: &[u64; N], number: u64) -> bool {
+    if !T::IS_TOUCHED {
+        return message[0] == number;
+    }
+    is_whole_words(message, number)
+}
+
 #[cold]
-fn wrong(number: u64) -> crate::Failure {
+/// What is wrong with it.
+pub fn wrong(number: u64) -> crate::Failure {
     format!("message {number} is torn, or another one").into()
 }
 
@@ -112,23 +123,32 @@ pub fn latency<T: Transport, const N: usize>(
     let mut input = T::receiver::<N>(peer.folder(), &format!("{}.back", job.channel), &job.mode)?;
     let mut output = T::sender::<N>(peer.folder(), &job.channel)?;
     peer.begin(Served::Echo, job)?;
-    let (warm_up, run_up) = (WARM_UP / T::SLOWER, RUN_UP / T::SLOWER);
+    round_trips(peer, length, T::SLOWER, |number| {
+        output.send(|message| fill::<T, N>(message, number))?;
+        input.receive(|message| is_whole::<T, N>(message, number))
+    })
+}
+
+/// Times exchanges of messages with these numbers, each of which says whether what came back is whole. The
+/// other process is told how many there will be.
+pub fn round_trips(
+    peer: &mut Peer,
+    length: Length,
+    slower: u64,
+    mut exchange: impl FnMut(u64) -> Result<bool>,
+) -> Result<Latency> {
+    let (warm_up, run_up) = (WARM_UP / slower, RUN_UP / slower);
     let mut times = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3)?;
     let mut next = 1;
-    let mut exchange = |peer: &mut Peer, count: u64, times: &mut Histogram<u64>| -> Result<()> {
+    let mut stretch = |peer: &mut Peer, count: u64, times: &mut Histogram<u64>| -> Result<()> {
         peer.command(&format!("go {next} {}", run_up + count))?;
         for number in next..next + run_up {
-            output.send(|message| fill::<T, N>(message, number))?;
-            input
-                .receive(|message| is_whole::<T, N>(message, number))?
-                .then_some(())
-                .ok_or(wrong(number))?;
+            exchange(number)?.then_some(()).ok_or(wrong(number))?;
         }
         next += run_up;
         for number in next..next + count {
             let start = Instant::now();
-            output.send(|message| fill::<T, N>(message, number))?;
-            let whole = input.receive(|message| is_whole::<T, N>(message, number))?;
+            let whole = exchange(number)?;
             times.saturating_record(start.elapsed().as_nanos() as u64);
             if !whole {
                 return Err(wrong(number));
@@ -138,15 +158,15 @@ pub fn latency<T: Transport, const N: usize>(
         peer.expect("done")?;
         Ok(())
     };
-    exchange(peer, warm_up, &mut times)?;
+    stretch(peer, warm_up, &mut times)?;
     times.reset();
     let start = Instant::now();
-    exchange(peer, warm_up, &mut times)?;
-    let count = length.messages(run_up + warm_up, start.elapsed()) / STRETCHES / T::SLOWER + 1;
+    stretch(peer, warm_up, &mut times)?;
+    let count = length.messages(run_up + warm_up, start.elapsed()) / STRETCHES / slower + 1;
     times.reset();
     let start = Instant::now();
     while start.elapsed() < length.0 {
-        exchange(peer, count, &mut times)?;
+        stretch(peer, count, &mut times)?;
     }
     peer.end()?;
     let clock = machine::clock_cost();
@@ -175,14 +195,26 @@ pub fn throughput<T: Transport, const N: usize>(
 ) -> Result<Throughput> {
     let mut output = T::sender::<N>(peer.folder(), &job.channel)?;
     peer.begin(Served::Count, job)?;
+    streams(peer, length, |first, count| {
+        for number in first..first + count {
+            output.send(|message| fill::<T, N>(message, number))?;
+        }
+        Ok(())
+    })
+}
+
+/// Times streams of so many messages, the first of which has this number. The other process counts them.
+pub fn streams(
+    peer: &mut Peer,
+    length: Length,
+    mut send: impl FnMut(u64, u64) -> Result<()>,
+) -> Result<Throughput> {
     let mut next = 1;
     let mut stream = |peer: &mut Peer, count: u64| -> Result<Throughput> {
         peer.command(&format!("go {next} {count}"))?;
         peer.expect("counting")?;
         let start = Instant::now();
-        for number in next..next + count {
-            output.send(|message| fill::<T, N>(message, number))?;
-        }
+        send(next, count)?;
         let took = start.elapsed();
         next += count;
         let counted = peer.expect("done")?;
@@ -253,9 +285,7 @@ pub fn serve<T: Transport, const N: usize>(
                 }
                 let ns = start.elapsed().as_nanos();
                 let missed = input.missed() - missed_before;
-                let mut answer = String::from("done");
-                write!(answer, " {received} {missed} {torn} {ns}")?;
-                commands.answer(&answer)?;
+                commands.answer(&format!("done {received} {missed} {torn} {ns}"))?;
             }
         }
     }

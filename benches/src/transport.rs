@@ -108,7 +108,8 @@ pub fn named(name: &str, mode: &str) -> Result<Entry> {
         entry.name == name && entry.modes.iter().any(|candidate| candidate.name == mode)
     };
     let unknown = || format!("there is no transport {name:?} with mode {mode:?}");
-    Ok(all().into_iter().find(is_it).ok_or_else(unknown)?)
+    let others = [crate::queue::entry(), crate::service::entry()];
+    Ok(all().into_iter().chain(others).find(is_it).ok_or_else(unknown)?)
 }
 
 /// A transport of images only.

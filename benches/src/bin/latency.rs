@@ -7,12 +7,13 @@ use serde::Serialize;
 use shm_comm_benches::patterns::Length;
 use shm_comm_benches::probe::{Bracket, Prober};
 use shm_comm_benches::report::{self, Table, tenth, thousandth};
-use shm_comm_benches::{Result, args::Args, peer::Peer, transport};
+use shm_comm_benches::{Result, args::Args, peer::Peer, service, transport};
 
 const ABOUT: &str = "\
 latency: half a round trip between two processes on two cores, in nanoseconds,
 every row between two raw exchanges of one cache line. Messages are written and
-checked in full. `ratio` is p50 over the mean of the two raw medians. See benches/README.md.";
+checked in full. `service`: a request and its reply, in place of messages on two
+channels. `ratio` is p50 over the mean of the two raw medians. See benches/README.md.";
 
 /// A line of the JSON output.
 #[derive(Serialize)]
@@ -29,7 +30,7 @@ struct Row<'a> {
 }
 
 fn main() -> ExitCode {
-    shm_comm_benches::run(ABOUT, measure)
+    shm_comm_benches::run(ABOUT, &["pubsub", "service"], measure)
 }
 
 fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
@@ -41,7 +42,10 @@ fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
         let (first, second) = peer.cores();
         println!("half a round trip between core {first} and core {second}, ns\n");
     }
-    let transports = transport::all();
+    let transports = match args.what {
+        "service" => vec![service::entry()],
+        _ => transport::all(),
+    };
     let mut prober = Prober::new(peer, length / 2, patience)?;
     let mut table = Table::default();
     for round in 1..=rounds {

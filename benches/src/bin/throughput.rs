@@ -7,12 +7,13 @@ use serde::Serialize;
 use shm_comm_benches::patterns::Length;
 use shm_comm_benches::probe::{Bracket, Prober};
 use shm_comm_benches::report::{self, Table, thousandth};
-use shm_comm_benches::{Result, args::Args, peer::Peer, transport};
+use shm_comm_benches::{Result, args::Args, peer::Peer, queue, transport};
 
 const ABOUT: &str = "\
 throughput: one process sends messages of 48 bytes as fast as it can, another on a
 second core receives what it can. Every message is written in full and checked on
-receipt, and every one that is missed is counted. See benches/README.md.";
+receipt, and every one that is missed is counted. `queue`: jobs of 64 bytes, of
+which none is missed. See benches/README.md.";
 
 /// Of a message: six words.
 const PAYLOAD: usize = 48;
@@ -33,7 +34,7 @@ struct Row<'a> {
 }
 
 fn main() -> ExitCode {
-    shm_comm_benches::run(ABOUT, measure)
+    shm_comm_benches::run(ABOUT, &["pubsub", "queue"], measure)
 }
 
 fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
@@ -43,9 +44,12 @@ fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
     };
     if !args.json {
         let (first, second) = peer.cores();
-        println!("messages of {PAYLOAD} bytes from core {first} to core {second}\n");
+        println!("from core {first} to core {second}\n");
     }
-    let transports = transport::all();
+    let (transports, payload) = match args.what {
+        "queue" => (vec![queue::entry()], queue::PAYLOAD),
+        _ => (transport::all(), PAYLOAD),
+    };
     let mut prober = Prober::new(peer, length / 4, patience)?;
     let mut table = Table::default();
     for round in 1..=rounds {
@@ -55,14 +59,14 @@ fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
         for transport in &transports {
             for mode in transport.modes.iter().filter(|mode| mode.streams) {
                 let (stream, bracket) = prober.bracketed(|peer| {
-                    let job = peer.job(transport.name, mode.name, PAYLOAD);
+                    let job = peer.job(transport.name, mode.name, payload);
                     (transport.throughput)(peer, &job, Length(length))
                 })?;
                 if args.json {
                     report::json(&Row {
                         transport: transport.name,
                         mode: mode.name,
-                        payload: PAYLOAD,
+                        payload,
                         sent_mps: thousandth(stream.sent_mps),
                         received_mps: thousandth(stream.received_mps),
                         sent: stream.sent,
@@ -71,7 +75,7 @@ fn measure(args: &Args, peer: &mut Peer) -> Result<()> {
                         round,
                     })?;
                 }
-                let label = format!("{} {} {PAYLOAD}", transport.name, mode.name);
+                let label = format!("{} {} {payload}", transport.name, mode.name);
                 let Bracket { raw_before_ns, raw_after_ns, steady } = bracket;
                 let missed = stream.missed as f64 / stream.sent as f64 * 100.0;
                 let figures =
