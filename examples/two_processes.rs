@@ -66,20 +66,32 @@ pub fn folder(prefix: &str) -> Result<TempDir, String> {
         .map_err(|error| format!("no folder for the channel in {}: {error}", root.display()))
 }
 
-/// The subscriber's process. Dropped: ended, whatever it is doing.
-pub struct Process(Child);
+/// The other process. Dropped: ended, whatever it is doing.
+pub struct Process {
+    child: Child,
+    /// What it is called in errors.
+    role: &'static str,
+}
 
 impl Process {
-    /// This program once more.
+    /// This program once more, as a subscriber.
     pub fn start<A: AsRef<OsStr>>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Process, Box<dyn Error>> {
-        let process = Command::new(std::env::current_exe()?)
+        Process::start_as("subscriber", arguments)
+    }
+
+    /// This program once more.
+    pub fn start_as<A: AsRef<OsStr>>(
+        role: &'static str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Process, Box<dyn Error>> {
+        let child = Command::new(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("cannot start the subscriber: {error}"))?;
-        Ok(Process(process))
+            .map_err(|error| format!("cannot start the {role}: {error}"))?;
+        Ok(Process { child, role })
     }
 
     /// Waits until it has a subscriber, or is not wanted any more.
@@ -102,16 +114,22 @@ impl Process {
     }
 
     /// It does not end before it is told to, unless something is wrong.
-    fn check_alive(&mut self) -> Result<(), Box<dyn Error>> {
-        match self.0.try_wait()? {
-            Some(status) => Err(format!("the subscriber has ended too early: {status}").into()),
+    pub fn check_alive(&mut self) -> Result<(), Box<dyn Error>> {
+        match self.child.try_wait()? {
+            Some(status) => Err(format!("the {} has ended too early: {status}", self.role).into()),
             None => Ok(()),
         }
     }
 
+    /// `kill -9`, and waits until it is dead.
+    pub fn kill(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+
     /// Tells it how many were sent, and waits until it has received the last one.
     pub fn finish(&mut self, sent: u64) -> Result<ExitStatus, Box<dyn Error>> {
-        if let Some(mut stdin) = self.0.stdin.take() {
+        if let Some(mut stdin) = self.child.stdin.take() {
             writeln!(stdin, "{sent}")
                 .map_err(|error| format!("the subscriber is gone: {error}"))?;
         }
@@ -122,20 +140,20 @@ impl Process {
     pub fn wait(&mut self) -> Result<ExitStatus, Box<dyn Error>> {
         let deadline = Instant::now() + 2 * PATIENCE;
         while Instant::now() < deadline {
-            if let Some(status) = self.0.try_wait()? {
+            if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(1));
         }
-        Err("the subscriber does not come to an end".into())
+        Err(format!("the {} does not come to an end", self.role).into())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // Both are harmless if it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -266,11 +284,16 @@ pub fn receive<T: Payload + ?Sized>(
 
 /// Removes the folder of a publisher that was killed: nobody else is left to do it.
 pub fn tidy_up<T: Payload + ?Sized>(root: &Path, channel: &Channel) {
+    tidy_up_by(root, || drop(Subscriber::<T>::new(channel)));
+}
+
+/// The same for any channel: `visit` enters it and leaves it.
+pub fn tidy_up_by(root: &Path, visit: impl Fn()) {
     let deadline = Instant::now() + PATIENCE;
-    while std::fs::remove_dir(root).is_err() && Instant::now() < deadline {
+    while root.exists() && std::fs::remove_dir(root).is_err() && Instant::now() < deadline {
         // While the dead one was not quite dead, its channel was not ours to remove. Who comes next
         // finds nobody there and, when leaving, removes it.
-        drop(Subscriber::<T>::new(channel));
+        visit();
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -50,6 +50,8 @@ impl Running {
         let mut process = Command::new(example(name))
             .args(arguments)
             .env("SHM_COMM_ROOT", root.as_ref())
+            // What it keeps elsewhere is to be gone at its end, too.
+            .env("TMPDIR", root.as_ref())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -402,6 +404,121 @@ fn a_configuration_that_is_interrupted_or_killed_leaves_nothing() {
         assert_empty(&root);
     }
 }
+
+// ── work_queue ───────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_worker_is_killed_and_no_job_is_lost() {
+    for (kill, jobs, duplicates) in [("early", "300", 0), ("late", "300", 1), ("late", "1", 1)] {
+        let root = root();
+        let arguments = ["--jobs", jobs, "--kill", kill];
+        let (status, lines, errors) = Running::start("work_queue", &root, &arguments).finish();
+        assert_eq!(status, Some(0), "{errors}");
+        let [line] = &lines[..] else { panic!("one line expected: {lines:?}") };
+        let names = ["jobs", "done", "lost", "redelivered", "duplicates"];
+        let jobs = jobs.parse().unwrap();
+        assert_eq!(numbers(line, names), [jobs, jobs, 0, 1, duplicates], "{kill}: {errors}");
+        let killed = format!("a worker is killed while it has part {}", jobs / 2);
+        assert!(errors.contains(&killed), "{errors}");
+        assert_empty(&root);
+    }
+}
+
+#[test]
+fn interrupted_work_leaves_nothing() {
+    let root = root();
+    let work = Running::start("work_queue", &root, &["--jobs", "10000000"]);
+    work.errors.recv_timeout(DEADLINE).unwrap();
+    work.signal(Signal::INT);
+    let (status, lines, errors) = work.finish();
+    assert_eq!(status, Some(130), "{errors}");
+    assert!(errors.ends_with("interrupted"), "{errors}");
+    assert!(lines.is_empty(), "{lines:?}");
+    assert_empty(&root);
+}
+
+#[test]
+fn the_workers_of_a_killed_pusher_do_what_is_left_and_tidy_up() {
+    let root = root();
+    let mut work = Running::start("work_queue", &root, &["--jobs", "10000000"]);
+    work.errors.recv_timeout(DEADLINE).unwrap();
+    work.signal(Signal::KILL);
+    assert_eq!(work.wait().code(), None);
+    // Its stderr ends when the last of the workers, which have it too, does.
+    let errors: Vec<String> = work.errors.iter().collect();
+    assert!(errors.iter().any(|line| line == "error: who pushed is gone"), "{errors:?}");
+    assert_empty(&root);
+}
+
+// ── arm_service, add_service ─────────────────────────────────────────────────────────────────────
+
+#[test]
+fn every_call_of_an_arm_ends_as_it_should_though_its_server_is_killed() {
+    let root = root();
+    let (status, lines, errors) = Running::start("arm_service", &root, &[]).finish();
+    assert_eq!(status, Some(0), "{errors}");
+    let [line] = &lines[..] else { panic!("one line expected: {lines:?}") };
+    let names = ["calls", "reached", "refused", "declined", "no_server", "server_lost", "wrong"];
+    assert_eq!(numbers(line, names), [11, 6, 1, 1, 2, 1, 0], "{errors}");
+    assert_empty(&root);
+}
+
+#[test]
+fn an_arm_that_is_interrupted_or_killed_leaves_nothing() {
+    for (signal, status, last_line) in
+        [(Signal::INT, Some(130), "interrupted"), (Signal::KILL, None, "error: the client is gone")]
+    {
+        let root = root();
+        let mut arm = Running::start("arm_service", &root, &[]);
+        // From the second line on there is a server.
+        for line in ["too early: ", "home: "] {
+            let said = arm.errors.recv_timeout(DEADLINE).unwrap();
+            assert!(said.starts_with(line), "{said}");
+        }
+        arm.signal(signal);
+        assert_eq!(arm.wait().code(), status);
+        // Its stderr ends when the server, which has it too, does.
+        let errors: Vec<String> = arm.errors.iter().collect();
+        assert!(errors.iter().any(|line| line == last_line), "{errors:?}");
+        assert_empty(&root);
+    }
+}
+
+#[test]
+fn the_smallest_service_adds() {
+    let root = root();
+    let (status, lines, errors) = Running::start("add_service", &root, &[]).finish();
+    assert_eq!((status, &*errors), (Some(0), ""));
+    assert_eq!(lines, ["1 + 40 = 41", "2 + 40 = 42", "3 + 40 = 43"]);
+    assert_empty(&root);
+}
+
+#[test]
+fn work_and_arms_that_cannot_be_are_refused() {
+    let root = root();
+    let cases: [(&str, &[&str], &str); 6] = [
+        ("work_queue", &["--jobs", "0"], "--jobs is \"0\", not a number from 1 to 10000000"),
+        ("work_queue", &["--jobs"], "--jobs needs a value"),
+        ("work_queue", &["--kill", "never"], "--kill is \"never\", not early or late"),
+        ("work_queue", &["--workers", "4"], "there is no option --workers"),
+        ("arm_service", &["--joints"], "there is no option --joints"),
+        ("arm_service", &["--as-server"], "there is no option --as-server"),
+    ];
+    for (name, arguments, expected) in cases {
+        let (status, lines, errors) = Running::start(name, &root, arguments).finish();
+        assert_eq!(status, Some(2), "{arguments:?}");
+        assert!(lines.is_empty(), "{lines:?}");
+        assert!(errors.contains(expected) && errors.contains("usage: "), "{errors:?}");
+    }
+    for name in ["work_queue", "arm_service"] {
+        let (status, lines, errors) = Running::start(name, &root, &["--help"]).finish();
+        assert_eq!((status, &*errors), (Some(0), ""));
+        assert!(lines.iter().any(|line| line.starts_with("usage: ")), "{lines:?}");
+    }
+    assert_empty(&root);
+}
+
+// ── schema_tour ──────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn a_tour_of_schemas_shows_tables_a_mismatch_and_an_old_reader() {

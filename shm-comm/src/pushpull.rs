@@ -18,10 +18,11 @@ use crate::liveness::Side;
 use crate::loan::{self, LoanUninit, Slot, sealed};
 use crate::message::ShmMessage;
 use crate::options::{Channel, PullerOptions, PusherOptions};
+use crate::os;
 use crate::pattern::Pattern;
 use crate::payload::Payload;
 use crate::pubsub::wait_for_participants;
-use crate::queue::{self, Claim, MAX_DELIVERIES, Memory, Taken};
+use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken};
 use crate::schema::Schema;
 use crate::sync::Ordering;
 use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter};
@@ -159,28 +160,28 @@ impl<T: Payload + ?Sized> Pusher<T> {
             Wait::For(timeout) => Some(timeout),
             Wait::Forever => None,
         });
+        // Mostly there is room in a moment, and nothing else the matter.
+        let mut looks = matches!(wait, Wait::Not);
         loop {
-            // Who holds a slot may be dead.
-            let locked = self.at.look_around();
+            if looks {
+                self.look_for_room()?;
+            }
             let party = self.at.party();
             if let Some(claim) = party.claim() {
                 return Ok(Some(claim));
             }
-            let channel = || self.at.channel().to_owned();
-            if !locked {
-                return Err(PushError::LockLost { channel: channel() });
-            }
-            let (slots, (counts, _)) = (party.slots().slots(), party.counts());
-            if counts.dead == slots {
-                return Err(PushError::DeadLetters { channel: channel(), slots });
-            }
             if let Wait::Not = wait {
                 return Ok(None);
             }
-            let (deadline, room) = (patience.deadline(), || queue::has_room(party.slots()));
-            match party.wait(&self.waiter, Rhythm::WATCHFUL, deadline, room, room) {
+            let room = || queue::has_room(party.slots());
+            let waited = party.wait(&self.waiter, Rhythm::WATCHFUL, &mut patience, room, room);
+            looks = waited != Waited::Ready;
+            match waited {
                 Waited::Ready | Waited::LookAgain => {}
-                Waited::TimedOut => return Ok(party.claim()),
+                Waited::TimedOut => {
+                    self.look_for_room()?;
+                    return Ok(self.at.party().claim());
+                }
                 Waited::Interrupted => {
                     // Perhaps it was woken for room that it does not use.
                     if room() {
@@ -190,6 +191,23 @@ impl<T: Payload + ?Sized> Pusher<T> {
                 }
             }
         }
+    }
+}
+
+impl<T: Payload + ?Sized> Pusher<T> {
+    /// For somebody who finds no room: who holds a slot may be dead, and perhaps nobody will ever make room.
+    #[cold]
+    fn look_for_room(&mut self) -> Result<(), PushError> {
+        let locked = self.at.look_around();
+        let (party, channel) = (self.at.party(), || self.at.channel().to_owned());
+        if !locked {
+            return Err(PushError::LockLost { channel: channel() });
+        }
+        let slots = party.slots().slots();
+        if party.counts().0.dead == slots {
+            return Err(PushError::DeadLetters { channel: channel(), slots });
+        }
+        Ok(())
     }
 }
 
@@ -454,15 +472,16 @@ pub struct Puller<T: Payload + ?Sized> {
     waiter: Waiter,
     /// The last that was seen of what was put back.
     returned: u64,
-    /// Calls until it is time to look for the dead, though there is enough to do.
-    until_look: u32,
+    /// When it last looked for the dead, though there was enough to do.
+    looked: u64,
     /// The slot at which to go on with dead letters.
     letter: u32,
     message: PhantomData<fn() -> T>,
 }
 
-/// So many jobs are taken without a look for the dead.
-const JOBS_BETWEEN_LOOKS: u32 = 256;
+/// How often a puller that always finds something looks for the dead, in nanoseconds: nobody else may, and
+/// what they held is not to wait for the end of the queue.
+const LOOK_AROUND: u64 = 50_000_000;
 
 impl<T: Payload + ?Sized> Puller<T> {
     /// Opens a puller on the queue, which is made if it is not there.
@@ -495,7 +514,7 @@ impl<T: Payload + ?Sized> Puller<T> {
             returned: returned(&at).wrapping_sub(1),
             at,
             waiter: Waiter::new(options.wait),
-            until_look: JOBS_BETWEEN_LOOKS,
+            looked: os::coarse_now(),
             letter: 0,
             message: PhantomData,
         })
@@ -620,7 +639,7 @@ impl<T: Payload + ?Sized> Puller<T> {
             let waited = party.wait(
                 &self.waiter,
                 rhythm,
-                patience.deadline(),
+                &mut patience,
                 || queue::is_ready(slots) || elsewhere(),
                 || queue::is_any_ready(slots) || elsewhere(),
             );
@@ -630,7 +649,7 @@ impl<T: Payload + ?Sized> Puller<T> {
                 return Err(RecvError::Interrupted);
             }
             // Also if the time is over: it may have been woken at that moment.
-            if let Some(job) = self.next(waited != Waited::Ready || patience.count() > 1)? {
+            if let Some(job) = self.next(waited != Waited::Ready || patience.is_long())? {
                 return Ok(Some(job));
             }
             if waited == Waited::TimedOut {
@@ -650,13 +669,13 @@ impl<T: Payload + ?Sized> Puller<T> {
         let returned = returned(&self.at);
         let taken = if returned == self.returned { party.take() } else { None };
         match taken {
-            Some(taken) if self.until_look > 0 => {
-                self.until_look -= 1;
-                self.job(taken).map(Some)
-            }
             Some(taken) => {
-                self.until_look = JOBS_BETWEEN_LOOKS;
-                self.at.look_around();
+                let now = os::coarse_now();
+                if now.wrapping_sub(self.looked) >= LOOK_AROUND {
+                    self.looked = now;
+                    // What is offered again comes next: that is seen by then.
+                    self.at.look_around();
+                }
                 self.job(taken).map(Some)
             }
             None if returned != self.returned || sure => self.next_anywhere(returned),
@@ -927,6 +946,15 @@ impl QueueStats {
             return QueueStats::default();
         }
         let (counts, oldest) = party.counts();
+        QueueStats::found(counts, oldest, |side, tally| party.tally_of(side, tally))
+    }
+
+    /// Of what was found in the slots, and what all on a side have counted.
+    pub(crate) fn found(
+        counts: Counts,
+        oldest: Option<Duration>,
+        tally_of: impl Fn(Side, Tally) -> u64,
+    ) -> QueueStats {
         let (pushers, pullers) = (Side::Publishers, Side::Subscribers);
         QueueStats {
             queued: counts.ready,
@@ -934,10 +962,10 @@ impl QueueStats {
             held: counts.taken + counts.writing,
             dead_letters: counts.dead,
             oldest,
-            pushed: party.tally_of(pushers, Tally::Handled),
-            delivered: party.tally_of(pullers, Tally::Handled),
-            redelivered: party.tally_of(pullers, Tally::Again),
-            dead_lettered: party.tally_of(pullers, Tally::Dead),
+            pushed: tally_of(pushers, Tally::Handled),
+            delivered: tally_of(pullers, Tally::Handled),
+            redelivered: tally_of(pullers, Tally::Again),
+            dead_lettered: tally_of(pullers, Tally::Dead),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::pattern::Pattern;
 use crate::payload::Payload;
 use crate::pubsub::wait_for_participants;
 use crate::queue::calls::{self, Standing};
-use crate::queue::{self, Claim, MAX_DELIVERIES, Memory, Taken};
+use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken};
 use crate::schema::Schema;
 use crate::sync::Ordering;
 use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter};
@@ -490,6 +490,19 @@ impl<R: Payload + ?Sized> Pending<R> {
         self.end().transpose()
     }
 
+    /// Whether a server has taken the request, and not answered yet.
+    pub fn is_served(&self) -> bool {
+        let standing = self.standing();
+        matches!(standing, Some(Standing::Served(_)))
+    }
+
+    /// In a forked child nobody knows.
+    fn standing(&self) -> Option<Standing> {
+        let party = &self.call.caller.party;
+        let call = self.call.call.as_ref().filter(|_| party.is_here());
+        call.map(|call| calls::standing(party.slots(), call))
+    }
+
     fn check_here(&self) -> Result<(), CallError> {
         if self.call.caller.party.is_here() {
             Ok(())
@@ -540,6 +553,9 @@ impl<R: Payload + ?Sized> Pending<R> {
                     if waited == Waited::TimedOut {
                         return self.end().unwrap_or_else(|| Err(self.timed_out(timeout)));
                     }
+                    if patience.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
+                        return self.end().unwrap_or_else(|| Err(self.timed_out(timeout)));
+                    }
                     if self.call.caller.party.control().is_retired() && !self.is_served() {
                         return self.end().unwrap_or_else(|| {
                             Err(CallError::NoServer { channel: self.channel(), waited: timeout })
@@ -552,15 +568,6 @@ impl<R: Payload + ?Sized> Pending<R> {
 
     fn declined(&self) -> CallError {
         CallError::Declined { channel: self.channel() }
-    }
-
-    fn is_served(&self) -> bool {
-        let standing = self
-            .call
-            .call
-            .as_ref()
-            .map(|call| calls::standing(self.call.caller.party.slots(), call));
-        matches!(standing, Some(Standing::Served(_)))
     }
 
     /// Whether the call was served, or could have been.
@@ -602,6 +609,7 @@ impl<R: Payload + ?Sized> Pending<R> {
             Standing::Waiting | Standing::Served(_) => None,
             Standing::Replied => Some(self.received()),
             Standing::Lost(times) if self.call.caller.repeatable && times < MOST_SERVERS => {
+                self.saw_server = true;
                 self.call.caller.party.call_again(call);
                 None
             }
@@ -1172,12 +1180,22 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> LoanUninit<Answer<Q, R>> {
     pub fn request(&self) -> &Q::Value {
         &self.slot().request
     }
+
+    /// As [`Request::is_wanted`].
+    pub fn is_wanted(&self) -> bool {
+        self.slot().request.is_wanted()
+    }
 }
 
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Loan<Answer<Q, R>> {
     /// The request that is being answered.
     pub fn request(&self) -> &Q::Value {
         &self.slot().request
+    }
+
+    /// As [`Request::is_wanted`].
+    pub fn is_wanted(&self) -> bool {
+        self.slot().request.is_wanted()
     }
 }
 
@@ -1208,15 +1226,20 @@ impl ServiceStats {
             return ServiceStats::default();
         }
         let (counts, _) = party.counts();
+        ServiceStats::found(counts, |side, tally| party.tally_of(side, tally))
+    }
+
+    /// Of what was found in the slots, and what all on a side have counted.
+    pub(crate) fn found(counts: Counts, tally_of: impl Fn(Side, Tally) -> u64) -> ServiceStats {
         let (servers, clients) = (Side::Publishers, Side::Subscribers);
         ServiceStats {
             queued: counts.ready,
             held: counts.taken + counts.writing,
             free: counts.free,
-            called: party.tally_of(clients, Tally::Handled),
-            served: party.tally_of(servers, Tally::Handled),
-            timed_out: party.tally_of(clients, Tally::Dead),
-            failed: party.tally_of(clients, Tally::Again),
+            called: tally_of(clients, Tally::Handled),
+            served: tally_of(servers, Tally::Handled),
+            timed_out: tally_of(clients, Tally::Dead),
+            failed: tally_of(clients, Tally::Again),
         }
     }
 }

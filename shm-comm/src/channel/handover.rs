@@ -26,7 +26,7 @@ use crate::queue::{self, Claim, Counts, Memory, OwnerId, PutBack, State, Taken, 
 use crate::ring::MAX_PARTICIPANTS;
 use crate::segment::{Role, Segment};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::wait::{Rhythm, Waited, Waiter};
+use crate::wait::{Patience, Rhythm, Waited, Waiter};
 
 /// Where in a slot a message lies, or a reply.
 #[derive(Clone, Copy, Debug)]
@@ -506,10 +506,21 @@ impl Party {
         &self,
         waiter: &Waiter,
         rhythm: Rhythm,
-        deadline: Option<Instant>,
+        patience: &mut Patience,
         news: impl Fn() -> bool,
         any: impl Fn() -> bool,
     ) -> Waited {
+        let deadline = patience.deadline();
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        // There may be news again and again that others are faster with.
+        if patience.count() > 1 {
+            if waiter.take_interrupt() {
+                return Waited::Interrupted;
+            }
+            if is_over() {
+                return Waited::TimedOut;
+            }
+        }
         let free = self.asleep.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
         if free.is_ok() {
             let waited = waiter.wait(self.control(), self.place, rhythm, deadline, news, any);
@@ -519,7 +530,7 @@ impl Party {
             Waited::Ready
         } else if waiter.take_interrupt() {
             Waited::Interrupted
-        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        } else if is_over() {
             Waited::TimedOut
         } else {
             std::thread::sleep(BED_IS_TAKEN);
@@ -581,12 +592,17 @@ impl Party {
     /// Takes the next in turn.
     #[inline(always)]
     pub fn take(&self) -> Option<Taken> {
-        queue::take(&self.slots, self.me)
+        let taken = queue::take(&self.slots, self.me)?;
+        // It may have been what stopped the head.
+        self.wake_filler(taken.slot());
+        Some(taken)
     }
 
     /// Takes any that is there, those first that were put back.
     pub fn take_any(&self) -> Option<Taken> {
-        queue::take_any(&self.slots, self.me)
+        let taken = queue::take_any(&self.slots, self.me)?;
+        self.wake_filler(taken.slot());
+        Some(taken)
     }
 
     /// Takes a dead letter to look at it: the first one at this slot or behind it.
@@ -712,11 +728,6 @@ impl Party {
             tally.load(Ordering::Relaxed)
         };
         (0..self.control().places(side)).map(of).fold(0, u64::wrapping_add)
-    }
-
-    /// What this place has counted.
-    pub fn own_tally(&self, tally: Tally) -> u64 {
-        if self.is_here() { self.tally(tally).load(Ordering::Relaxed) } else { 0 }
     }
 }
 
