@@ -247,8 +247,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
             }
             let full = || CallError::Full { channel: channel(), slots: party.slots().slots() };
             let Some(patience) = patience.as_deref_mut() else { return Err(full()) };
-            let (deadline, room) = (patience.deadline(), || queue::has_room(party.slots()));
-            match party.wait(&self.caller.waiter, Rhythm::WATCHFUL, deadline, room, room) {
+            let room = || queue::has_room(party.slots());
+            match party.wait(&self.caller.waiter, Rhythm::WATCHFUL, patience, room, room) {
                 Waited::Ready | Waited::LookAgain => {}
                 Waited::TimedOut => return party.claim().ok_or_else(full),
                 Waited::Interrupted => {
@@ -538,22 +538,13 @@ impl<R: Payload + ?Sized> Pending<R> {
                     Standing::Waiting | Standing::Served(_)
                 ) || party.control().is_retired()
             };
-            match party.wait(
-                &self.call.caller.waiter,
-                Rhythm::ANXIOUS,
-                patience.deadline(),
-                news,
-                news,
-            ) {
+            match party.wait(&self.call.caller.waiter, Rhythm::ANXIOUS, &mut patience, news, news) {
                 Waited::Ready if !self.call.caller.party.control().is_retired() => {}
                 Waited::Interrupted => return Err(CallError::Interrupted),
                 // The reply may have come at that moment; or the server may be dead.
                 waited => {
                     self.look_around(true)?;
                     if waited == Waited::TimedOut {
-                        return self.end().unwrap_or_else(|| Err(self.timed_out(timeout)));
-                    }
-                    if patience.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
                         return self.end().unwrap_or_else(|| Err(self.timed_out(timeout)));
                     }
                     if self.call.caller.party.control().is_retired() && !self.is_served() {
@@ -847,12 +838,12 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Replier<Q, R> {
             let waited = party.wait(
                 &self.waiter,
                 Rhythm::WATCHFUL,
-                patience.deadline(),
+                &mut patience,
                 || queue::is_ready(slots) || again(),
                 || queue::is_any_ready(slots) || again(),
             );
             match waited {
-                Waited::Ready => sure = patience.count() > 1,
+                Waited::Ready => sure = patience.is_long(),
                 Waited::LookAgain => sure = true,
                 // It may have been woken at that moment.
                 Waited::TimedOut => return self.next(true),

@@ -273,6 +273,11 @@ mod blocking {
             self.deadline
         }
 
+        /// It has been waited more than once.
+        pub fn is_long(&self) -> bool {
+            self.rounds > 1
+        }
+
         /// Counts a round.
         pub fn count(&mut self) -> u32 {
             self.rounds = self.rounds.wrapping_add(1);
