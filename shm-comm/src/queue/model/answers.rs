@@ -39,8 +39,8 @@ fn is_free(heap: &Heap) {
         assert_eq!(heap.look(slot).state(), State::Free, "slot {slot} has leaked");
     }
     // A slot may be some laps ahead, but is not lost.
-    for number in 0..u64::from(heap.slots()) + 1 {
-        assert!(has_room(heap));
+    assert!(has_room(heap));
+    for number in 0..u64::from(heap.slots()) {
         let call = call(heap, 8, number).expect("full, though it is empty");
         assert_eq!(serve(heap, 9), Some(true));
         assert!(receive(heap, call, number));
@@ -50,8 +50,8 @@ fn is_free(heap: &Heap) {
 /// A client does not wait, and calls again, while the server answers.
 #[test]
 fn a_client_that_does_not_wait_gets_no_late_answer() {
-    for slots in [1, 2] {
-        explore(3, move || {
+    for (slots, preemptions) in [(1, 2), (2, 1)] {
+        explore(preemptions, move || {
             let heap = Heap::new(slots);
             let server = heap.other();
             let first = call(&heap, 1, 1).expect("it is empty");
@@ -176,6 +176,8 @@ fn killed_client(slots: u32, at: usize) {
 fn a_client_is_killed_at_every_access() {
     for at in 0..=24 {
         explore(1, move || killed_client(1, at));
+    }
+    for at in (0..=24).step_by(4) {
         explore(1, move || killed_client(2, at));
     }
 }
@@ -226,7 +228,7 @@ fn a_client_acts_while_its_server_is_reaped() {
 
 #[test]
 fn two_clients_and_a_server() {
-    for (slots, preemptions) in [(1, 2), (2, 2), (3, 1)] {
+    for (slots, preemptions) in [(1, 1), (2, 1)] {
         explore(preemptions, move || {
             let heap = Heap::new(slots);
             let clients = [1, 3].map(|client| {
