@@ -1,9 +1,11 @@
-//! A robot to look at: five channels, of every kind of message.
+//! A robot to look at: five channels, of every kind of message, a queue and a service.
 //!
 //! ```text
 //! cargo run -p shm-comm-cli --example robot                 a hundred messages a second, until Ctrl-C
 //! cargo run -p shm-comm-cli --example robot -- 20 3         every 20 ms, three of them, then nothing
 //! ```
+//!
+//! One task is always left in the queue. When it ends by itself, it takes that out, too.
 //!
 //! It says `ready` when the channels are there, and `done` after the last message; then it stays until
 //! it is killed, or its standard input, if that is a pipe, is closed.
@@ -13,7 +15,10 @@ use std::io::{IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use shm_comm::{Channel, Msgpack, Postcard, Publisher, ShmMessage, ShmOption, ShmString, ShmVec};
+use shm_comm::{
+    Channel, Msgpack, Postcard, Publisher, Puller, Pusher, Replier, Requester, ShmMessage,
+    ShmOption, ShmString, ShmVec,
+};
 use shm_comm_schemas::{Point, Pose, Quaternion};
 
 #[derive(ShmMessage, Clone, Copy, PartialEq)]
@@ -53,6 +58,14 @@ struct Scan {
     ranges: [f32],
 }
 
+#[derive(ShmMessage, Clone, Copy)]
+#[repr(C)]
+struct Task {
+    part: u32,
+    tool: u32,
+    place: Point,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Config {
     name: String,
@@ -71,6 +84,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut scans = Publisher::<Scan>::new(Channel::new("lidar/scan").max_len(360))?;
     let mut config = Publisher::<Msgpack<Config>>::new("arm/config")?;
     let mut loads = Publisher::<Postcard<Vec<(String, f32)>>>::new("arm/loads")?;
+    let mut tasks = Pusher::<Task>::new(Channel::new("arm/tasks").depth(8))?;
+    let mut worker = Puller::<Task>::new("arm/tasks")?;
+    let plan = Channel::new("arm/plan").depth(4);
+    let mut planner = Replier::<Pose, [f64; 3]>::new(plan.clone())?;
+    let stop_planner = planner.interrupter();
+    let planner = std::thread::spawn(move || planner.serve(|pose| [pose.position.x, 0.5, -0.25]));
+    let mut plans = Requester::<Pose, [f64; 3]>::new(plan)?;
     println!("ready");
 
     let start = Instant::now();
@@ -89,6 +109,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             comment: None,
         })?;
         loads.send(&vec![("elbow".into(), 0.5), ("wrist".into(), 0.25)])?;
+        drop(plans.request(&pose(number), Duration::from_secs(10))?);
+        let part = u32::try_from(number % 1000)?;
+        tasks.try_send(&Task { part, tool: 1, place: pose(number).position })?;
+        if number > 0
+            && let Some(task) = worker.try_recv()?
+        {
+            task.done();
+        }
         let next = period.saturating_mul(u32::try_from(number + 1).unwrap_or(u32::MAX));
         std::thread::sleep(next.saturating_sub(start.elapsed()));
     }
@@ -99,6 +127,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     std::io::stdin().read_to_end(&mut Vec::new())?;
+    while let Some(task) = worker.try_recv()? {
+        task.done();
+    }
+    stop_planner.interrupt();
+    planner.join().map_err(|_| "the planner panicked")??;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::completion;
 /// Look at any shm-comm channel without its code.
 ///
 /// Every channel describes its own messages, so this shows any of them. It only reads, and is no
-/// subscriber: nobody sees it, and it disturbs nobody.
+/// subscriber: nobody sees it, and it disturbs nobody. Of a queue it takes no job, of a service no call.
 #[derive(Parser, Debug)]
 #[command(name = "shm-comm", version, after_help = EXIT_STATUS, after_long_help = EXAMPLES)]
 pub struct Args {
@@ -45,20 +45,24 @@ Exit status: 0 done, 1 it failed or something is wrong, 2 wrong arguments,
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// List the channels: type, participants, rate, memory
+    /// List channels, queues and services: type, participants, what waits, rate, memory
     #[command(after_help = "\
 Examples:
   shm-comm ls
   shm-comm ls --interval 0                      at once, without rates
-  shm-comm ls --json | jq -r 'select(.publishers == 0).name'")]
+  shm-comm ls --json | jq -r 'select(.publishers == 0).name'
+  shm-comm ls --json | jq 'select(.dead_letters > 0)'")]
     Ls(Ls),
     /// Show everything about a channel: fields, geometry, who is there and holds what
     #[command(after_help = "\
 Examples:
   shm-comm info robot/pose
-  shm-comm info robot/pose --json | jq .subscribers")]
+  shm-comm info robot/pose --json | jq .subscribers
+  shm-comm info arm/tasks --json | jq .queue.dead_letters")]
     Info(Info),
     /// Print the messages of a channel, until Ctrl-C
+    ///
+    /// Only what is published: of a queue or a service there is nothing that everybody may see.
     #[command(after_help = "\
 Examples:
   shm-comm echo robot/pose                      every message, as it comes
@@ -78,15 +82,17 @@ Examples:
     #[command(after_help = "\
 Examples:
   shm-comm wait robot/pose && ./planner
-  shm-comm wait robot/pose --publishers 2 --timeout 10 || exit 1")]
+  shm-comm wait robot/pose --publishers 2 --timeout 10 || exit 1
+  shm-comm wait arm/plan && ./planner           when there is a server
+  shm-comm wait arm/tasks --pullers 3")]
     Wait(Wait),
-    /// Look for what is wrong: stale files, the dead, damage
+    /// Look for what is wrong: stale files, the dead, dead letters, jobs that nobody takes, damage
     #[command(after_help = "\
 Examples:
   shm-comm doctor
   shm-comm doctor --fix                         remove what nobody is attached to
 
-Exit status: 0 nothing is wrong (any more), 1 something is.")]
+Exit status: 0 no problem (any more), perhaps notes and warnings, 1 a problem.")]
     Doctor(Doctor),
     /// Write a completion script for a shell
     #[command(after_help = "\
@@ -174,11 +180,11 @@ pub struct Wait {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     #[arg(add = ArgValueCompleter::new(completion::channels))]
     pub channel: String,
-    /// How many publishers there must be, at least [default: 1, with --subscribers 0]
-    #[arg(long, value_name = "N")]
+    /// How many publishers, pushers, or servers there must be, at least [default: 1, with --subscribers 0]
+    #[arg(long, visible_aliases = ["pushers", "servers"], value_name = "N")]
     pub publishers: Option<usize>,
-    /// How many subscribers there must be, at least
-    #[arg(long, value_name = "N", default_value = "0")]
+    /// How many subscribers, pullers, or clients there must be, at least
+    #[arg(long, visible_aliases = ["pullers", "clients"], value_name = "N", default_value = "0")]
     pub subscribers: usize,
     /// End with status 4 if it takes so long
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use shm_comm::{Invalid, MessageInfo, Observed, Observer, Start};
+use shm_comm::{Invalid, MessageInfo, Observed, Observer, Pattern, Start};
 
 use crate::args::Echo;
 use crate::failure::Failure;
@@ -22,9 +22,7 @@ pub fn run(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    if !options.wait {
-        folder.info(&options.channel)?;
-    }
+    folder.expect_published(&options.channel, options.wait)?;
     let start = if options.oldest { Start::Oldest } else { Start::Next };
     let mut observer = Observer::with(folder.channel(&options.channel), start)?;
     if let Some(schema) = observer.schema() {
@@ -76,7 +74,8 @@ pub fn run(
 /// Why nothing comes, if it is for want of a publisher.
 pub fn say_who_is_there(folder: &Folder, channel: &str) -> Result<(), Failure> {
     let info = folder.channel(channel).info()?;
-    let alive = info.iter().flat_map(|info| &info.publishers).any(|publisher| publisher.alive);
+    let published = info.iter().filter(|info| info.pattern == Pattern::PubSub);
+    let alive = published.flat_map(|info| &info.publishers).any(|publisher| publisher.alive);
     if !alive {
         say(format_args!("channel {channel:?} has no publisher now; waiting for one"));
     }

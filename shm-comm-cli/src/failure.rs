@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use shm_comm::{AttachError, Error};
+use shm_comm::{AttachError, Error, Pattern};
 
 use crate::text;
 
@@ -18,6 +18,9 @@ pub enum Failure {
     TimedOut { what: String, waited: Duration },
     #[error("channel {channel:?} now carries `{now}`, and no longer `{before}`")]
     OtherType { channel: String, now: String, before: String },
+    /// There is nothing that everybody may see.
+    #[error("channel {channel:?} is a {pattern}: {reason}; `shm-comm info` shows how it stands")]
+    NothingIsPublished { channel: String, pattern: Pattern, reason: &'static str },
     #[error("something is wrong")]
     Unhealthy,
     #[error("cannot write: {0}")]
@@ -34,6 +37,7 @@ impl Failure {
             Failure::NoChannel { .. } => 3,
             Failure::TimedOut { .. } => 4,
             Failure::OtherType { .. }
+            | Failure::NothingIsPublished { .. }
             | Failure::Unhealthy
             | Failure::Output(_)
             | Failure::Library(_) => 1,

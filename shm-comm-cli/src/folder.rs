@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use shm_comm::{Access, Channel, ChannelInfo, FileInfo};
+use shm_comm::{Access, Channel, ChannelInfo, FileInfo, Pattern};
 
 use crate::failure::Failure;
 use crate::text;
@@ -52,6 +52,24 @@ impl Folder {
     pub fn info(&self, name: &str) -> Result<Vec<ChannelInfo>, Failure> {
         let found = self.channel(name).info()?;
         if found.is_empty() { Err(self.no_channel(name)) } else { Ok(found) }
+    }
+
+    /// Whether there are messages on a channel that everybody may see. A job or a call is for one, and whoever
+    /// only looks takes none. `waits`: it need not be there yet.
+    pub fn expect_published(&self, name: &str, waits: bool) -> Result<(), Failure> {
+        let found = if waits { self.channel(name).info() } else { Ok(self.info(name)?) };
+        // Whoever waits for it learns later what else is wrong.
+        let found = found.unwrap_or_default();
+        let first = found.first().map_or(Pattern::PubSub, |info| info.pattern);
+        if found.iter().any(|info| info.pattern == Pattern::PubSub) {
+            return Ok(());
+        }
+        let reason = match first {
+            Pattern::Queue => "each of its jobs is for one worker, and this takes none",
+            Pattern::Service => "each of its calls is for one server, and this takes none",
+            _ => return Ok(()),
+        };
+        Err(Failure::NothingIsPublished { channel: name.to_owned(), pattern: first, reason })
     }
 
     fn no_channel(&self, name: &str) -> Failure {

@@ -40,9 +40,7 @@ struct Report<'a> {
 }
 
 pub fn run(folder: &Folder, options: &Hz, json: bool, out: &mut impl Write) -> Result<(), Failure> {
-    if !options.wait {
-        folder.info(&options.channel)?;
-    }
+    folder.expect_published(&options.channel, options.wait)?;
     let mut observer = Observer::new(folder.channel(&options.channel))?;
     let mut last = HashMap::new();
     let mut is_silent = false;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
+use shm_comm::{ChannelInfo, Pattern};
 
 /// A name as it can be shown: names come from other processes, and a terminal obeys what they contain.
 pub fn shown(name: &str) -> String {
@@ -71,6 +72,23 @@ pub fn time(time: Duration) -> String {
 /// `1 publisher`, `2 publishers`.
 pub fn count(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What the participants of a channel are called: those who have the places of publishers, and the others.
+pub fn participants(pattern: Pattern) -> (&'static str, &'static str) {
+    match pattern {
+        Pattern::Queue => ("pusher", "puller"),
+        Pattern::Service => ("server", "client"),
+        _ => ("publisher", "subscriber"),
+    }
+}
+
+/// What a channel carries: of a service requests, and what they are answered with.
+pub fn type_of(info: &ChannelInfo) -> String {
+    match &info.reply {
+        Some(reply) => format!("{} -> {}", info.type_name, reply.type_name),
+        None => info.type_name.clone(),
+    }
 }
 
 /// An object on a line of its own, for programs.

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use shm_comm::Pattern;
 
 use crate::args::Wait;
 use crate::failure::Failure;
@@ -35,7 +36,8 @@ pub fn run(
     let needed = (options.publishers.unwrap_or(default), options.subscribers);
     loop {
         let (mut publishers, mut subscribers) = (0, 0);
-        for info in folder.channel(&options.channel).info()? {
+        let found = folder.channel(&options.channel).info()?;
+        for info in &found {
             publishers += info.publishers.iter().filter(|one| one.alive).count();
             subscribers += info.subscribers.iter().filter(|one| one.alive && one.listens).count();
         }
@@ -49,8 +51,10 @@ pub fn run(
         }
         let left = options.timeout.map(|timeout| timeout.saturating_sub(waited));
         if left == Some(Duration::ZERO) {
+            let pattern = if let [info] = &found[..] { info.pattern } else { Pattern::PubSub };
+            let (publisher, subscriber) = text::participants(pattern);
             let (publishers, subscribers) =
-                (text::count(publishers, "publisher"), text::count(subscribers, "subscriber"));
+                (text::count(publishers, publisher), text::count(subscribers, subscriber));
             let what = format!("channel {:?} has {publishers} and {subscribers}", options.channel);
             return Err(Failure::TimedOut { what, waited });
         }

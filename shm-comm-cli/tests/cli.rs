@@ -13,7 +13,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shm_comm::{Access, Channel, Publisher, Subscriber};
+use shm_comm::{
+    Access, Channel, Pattern, Publisher, Puller, Pusher, Replier, Requester, Subscriber,
+};
+
+/// What the robot has, by name.
+const CHANNELS: [&str; 7] =
+    ["arm/config", "arm/loads", "arm/plan", "arm/state", "arm/tasks", "lidar/scan", "robot/pose"];
 
 /// Nothing here takes this long, not on a busy machine either.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,8 +38,17 @@ impl Root {
     fn channel(&self, name: &str) -> Channel {
         Channel::new(name).root(self.path())
     }
+    /// Of a channel of the robot.
     fn file(&self, name: &str) -> PathBuf {
-        self.path().join(format!("{}.pubsub", name.replace('/', "%2F")))
+        let pattern = match name {
+            "arm/tasks" => Pattern::Queue,
+            "arm/plan" => Pattern::Service,
+            _ => Pattern::PubSub,
+        };
+        self.file_of(name, pattern)
+    }
+    fn file_of(&self, name: &str, pattern: Pattern) -> PathBuf {
+        self.path().join(format!("{}.{pattern}", name.replace('/', "%2F")))
     }
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shm-comm"));
@@ -174,31 +189,58 @@ fn ls_shows_what_there_is() {
     let robot = root.robot(&[]);
     let rows = root.json(&["ls", "--json"]);
     let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["arm/config", "arm/loads", "arm/state", "lidar/scan", "robot/pose"]);
+    assert_eq!(names, CHANNELS);
     assert_eq!(rows[0]["type"], "msgpack(Config)");
-    let pose = &rows[4];
+    let (plan, tasks, pose) = (&rows[2], &rows[4], &rows[6]);
     assert_eq!((&pose["pattern"], &pose["type"]), (&json!("pubsub"), &json!("Pose")));
     assert_eq!((&pose["publishers"], &pose["subscribers"]), (&json!(1), &json!(0)));
     assert_eq!((&pose["dead_publishers"], &pose["stale"]), (&json!(0), &json!(false)));
     assert!(pose["rate_hz"].as_f64().unwrap() > 0.0, "{pose}");
     assert!(pose["memory_bytes"].as_u64().unwrap() > 8 << 10, "{pose}");
+    assert_eq!((&pose["queued"], &pose["dead_letters"]), (&json!(null), &json!(null)));
+    assert_eq!((&tasks["pattern"], &tasks["type"]), (&json!("queue"), &json!("Task")));
+    assert_eq!((&tasks["publishers"], &tasks["subscribers"]), (&json!(1), &json!(1)));
+    assert!(tasks["queued"].as_u64().unwrap() <= 2, "{tasks}");
+    assert_eq!((&tasks["dead_letters"], &tasks["waiting"]), (&json!(0), &json!(false)));
+    assert!(tasks["rate_hz"].as_f64().unwrap() > 0.0, "{tasks}");
+    assert_eq!((&plan["pattern"], &plan["type"]), (&json!("service"), &json!("Pose -> [f64; 3]")));
+    assert!(plan["rate_hz"].as_f64().unwrap() > 0.0, "{plan}");
+    assert!(plan["queued"].as_u64().unwrap() + plan["held"].as_u64().unwrap() <= 1, "{plan}");
     // For people, at once.
     let text = root.ok(&["ls", "--interval", "0"]);
     let words: Vec<Vec<&str>> =
         text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
         words[0],
-        ["NAME", "PATTERN", "TYPE", "PUBLISHERS", "SUBSCRIBERS", "RATE", "MEMORY"]
+        [
+            "NAME",
+            "PATTERN",
+            "TYPE",
+            "PUBLISHERS",
+            "SUBSCRIBERS",
+            "QUEUED",
+            "HELD",
+            "RATE",
+            "MEMORY"
+        ]
     );
-    assert_eq!(words[5][..6], ["robot/pose", "pubsub", "Pose", "1", "0", "-"]);
+    assert_eq!(words[7][..8], ["robot/pose", "pubsub", "Pose", "1", "0", "-", "-", "-"]);
+    assert_eq!(words[5][..5], ["arm/tasks", "queue", "Task", "1", "1"]);
     // The option is as good as the environment, before the command and after it.
     let other = Root::new();
     let path = root.path().to_str().unwrap();
-    assert_eq!(other.json(&["ls", "--json", "--root", path]).len(), 5);
-    assert_eq!(other.json(&["--root", path, "--json", "ls", "--interval", "0"]).len(), 5);
+    assert_eq!(other.json(&["ls", "--json", "--root", path]).len(), 7);
+    assert_eq!(other.json(&["--root", path, "--json", "ls", "--interval", "0"]).len(), 7);
     robot.kill();
     let rows = root.json(&["ls", "--json"]);
-    assert_eq!((&rows[4]["stale"], &rows[4]["dead_publishers"]), (&json!(true), &json!(1)));
+    for (row, stale) in rows.iter().zip([true, true, true, true, false, true, true]) {
+        assert_eq!((&row["stale"], &row["waiting"]), (&json!(stale), &json!(!stale)), "{row}");
+        assert_eq!((&row["dead_publishers"], &row["rate_hz"]), (&json!(1), &json!(null)), "{row}");
+    }
+    assert_eq!(rows[4]["dead_subscribers"], 1);
+    let text = root.ok(&["ls", "--interval", "0"]);
+    let tasks = text.lines().find(|line| line.starts_with("arm/tasks")).unwrap();
+    assert!(tasks.ends_with("waiting"), "{text}");
 }
 
 #[test]
@@ -404,7 +446,7 @@ fn a_channel_that_is_not_there_has_similar_names() {
     }
     let (status, error) = root.fails(&["echo", "zzz"]);
     assert_eq!(status, 3);
-    assert!(error.contains("there are: arm/config, arm/loads, "), "{error}");
+    assert!(error.contains("there are 7 others, see `shm-comm ls`"), "{error}");
     for wrong in ["", &"n".repeat(300)] {
         assert_eq!(root.fails(&["info", wrong]).0, 2, "{wrong:?}");
     }
@@ -499,9 +541,12 @@ fn hz_measures_what_the_publisher_does() {
         assert!(number("rate_hz") > 1.0 && number("rate_hz") < 1000.0, "{line}");
         let bandwidth = number("rate_hz") * 56.0;
         assert!((number("bandwidth_bytes_per_s") - bandwidth).abs() < 1.0, "{line}");
-        assert!(number("interval_min_ns") <= number("interval_mean_ns"), "{line}");
-        assert!(number("interval_mean_ns") <= number("interval_max_ns"), "{line}");
         assert_eq!(number("lost"), 0.0, "{line}");
+        // There are none where most messages came several at a look, because something else had the processor.
+        if !line["interval_min_ns"].is_null() {
+            assert!(number("interval_min_ns") <= number("interval_mean_ns"), "{line}");
+            assert!(number("interval_mean_ns") <= number("interval_max_ns"), "{line}");
+        }
     }
     let text = root.ok(&["hz", "robot/pose", "--interval", "0.2", "-n", "1", "--spin"]);
     assert!(text.lines().nth(1).unwrap().contains(" Hz "), "{text}");
@@ -531,7 +576,7 @@ fn doctor_finds_what_is_wrong_and_removes_only_what_nobody_uses() {
     assert_eq!(root.ok(&["doctor"]), format!("0 channels in {folder}, 0 problems\n"));
     root.quiet_robot().kill();
     let alive = Publisher::<u64>::new(root.channel("alive")).unwrap();
-    assert_eq!(root.files(), 6);
+    assert_eq!(root.files(), 8);
     std::fs::write(root.path().join("broken.pubsub"), "something").unwrap();
     std::fs::set_permissions(root.path().join("broken.pubsub"), Permissions::from_mode(0o600))
         .unwrap();
@@ -540,7 +585,7 @@ fn doctor_finds_what_is_wrong_and_removes_only_what_nobody_uses() {
     let output = root.run(&["doctor"]);
     assert_eq!((output.status.code(), output.err.as_str()), (Some(1), ""));
     let end =
-        format!("6 channels in {folder}, 6 problems; `shm-comm doctor --fix` removes 5 files\n");
+        format!("8 channels in {folder}, 7 problems; `shm-comm doctor --fix` removes 6 files\n");
     assert!(output.out.ends_with(&end), "{}", output.out);
     assert!(
         output.out.contains("problem  arm/config: stale: nobody is attached"),
@@ -548,21 +593,27 @@ fn doctor_finds_what_is_wrong_and_removes_only_what_nobody_uses() {
         output.out
     );
     assert!(output.out.contains("not a file of shm-comm"), "{}", output.out);
-    assert_eq!(root.files(), 8, "only with --fix");
+    let waits = "note     arm/tasks: waiting: nobody is attached; 1 job, ";
+    assert!(output.out.contains(waits), "{}", output.out);
+    assert!(output.out.contains("note     arm/tasks: puller 0 (pid "), "{}", output.out);
+    assert_eq!(root.files(), 10, "only with --fix");
 
     let output = root.run(&["doctor", "--fix", "--json"]);
     assert_eq!((output.status.code(), output.err.as_str()), (Some(1), ""));
     let findings: Vec<Value> =
         output.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let fixed = findings.iter().filter(|finding| finding["fixed"] == true).count();
-    assert_eq!((findings.len(), fixed), (7, 5), "{}", output.out);
+    assert_eq!((findings.len(), fixed), (11, 6), "{}", output.out);
     let broken = findings.iter().find(|finding| finding["channel"] == "broken").unwrap();
     assert_eq!((&broken["severity"], &broken["fixable"]), (&json!("problem"), &json!(false)));
-    assert_eq!(root.files(), 3, "the live one, the broken one, the notes");
+    assert_eq!(root.files(), 4, "the live one, the broken one, the notes, the tasks that wait");
     std::fs::remove_file(root.path().join("broken.pubsub")).unwrap();
     let text = root.ok(&["doctor", "--fix"]);
-    assert!(text.ends_with(&format!("1 channel in {folder}, 0 problems\n")), "{text}");
+    assert!(text.ends_with(&format!("2 channels in {folder}, 0 problems\n")), "{text}");
     drop(alive);
+    assert_eq!(root.files(), 2);
+    // Whoever comes finds the task there, and with the last of them the queue goes.
+    root.quiet_robot().end();
     assert_eq!(root.files(), 1);
 }
 
@@ -585,28 +636,30 @@ fn doctor_tells_of_the_dead_on_a_live_channel() {
     assert!(findings.contains(&note), "{findings}");
     assert!(!findings.contains("robot/pose: subscriber"), "{findings}");
     root.run(&["doctor", "--fix"]);
-    assert_eq!(root.files(), 1, "the others were stale");
+    assert_eq!(root.files(), 2, "the others were stale, but for the tasks");
+}
+
+/// All that can be seen of a file, its contents included.
+fn seen(path: &Path) -> impl PartialEq + use<> {
+    let file = std::fs::metadata(path).unwrap();
+    let times = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+    (std::fs::read(path).unwrap(), times, file.blocks(), file.nlink())
 }
 
 #[test]
 fn it_disturbs_nothing() {
     let root = Root::new();
     let robot = root.quiet_robot();
-    let names = ["arm/config", "arm/loads", "arm/state", "lidar/scan", "robot/pose"];
-    let look = || {
-        names.map(|name| {
-            let file = std::fs::metadata(root.file(name)).unwrap();
-            let times = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
-            (std::fs::read(root.file(name)).unwrap(), times, file.blocks(), file.nlink())
-        })
-    };
+    let look = || CHANNELS.map(|name| seen(&root.file(name)));
     let before = look();
-    for name in names {
-        root.ok(&["echo", name, "--oldest", "-n", "3"]);
-        root.ok(&["echo", name, "--latest", "--json"]);
+    for name in CHANNELS {
         root.ok(&["info", name]);
-        root.ok(&["hz", name, "--interval", "0.05", "-n", "1"]);
         root.ok(&["wait", name]);
+        if root.file(name) == root.file_of(name, Pattern::PubSub) {
+            root.ok(&["echo", name, "--oldest", "-n", "3"]);
+            root.ok(&["echo", name, "--latest", "--json"]);
+            root.ok(&["hz", name, "--interval", "0.05", "-n", "1"]);
+        }
     }
     root.ok(&["ls"]);
     root.ok(&["doctor"]);
@@ -614,6 +667,247 @@ fn it_disturbs_nothing() {
     assert!(look() == before, "a segment has changed");
     robot.end();
     assert_eq!(root.files(), 0);
+}
+
+#[test]
+fn it_takes_no_job_and_no_call() {
+    let root = Root::new();
+    let (jobs, sum) = (root.channel("jobs").depth(4), root.channel("sum").depth(4));
+    let mut pusher = Pusher::<u64>::new(&jobs).unwrap();
+    let mut puller = Puller::<u64>::new(&jobs).unwrap();
+    (0..4).for_each(|job| pusher.send(&job).unwrap());
+    puller.recv().unwrap().reject();
+    let held = puller.recv().unwrap();
+    let mut client = Requester::<u64, u64>::new(&sum).unwrap();
+    let mut server = Replier::<u64, u64>::new(&sum).unwrap();
+    let calls = [1, 2, 3].map(|number| client.send(&number).unwrap());
+    server.recv().unwrap().reply(&10).unwrap();
+    let request = server.recv().unwrap();
+    let look = || {
+        let files = [("jobs", Pattern::Queue), ("sum", Pattern::Service)];
+        files.map(|(name, pattern)| seen(&root.file_of(name, pattern)))
+    };
+    let before = look();
+    for (name, pattern) in [("jobs", "queue"), ("sum", "service")] {
+        for args in [
+            &["echo", name][..],
+            &["echo", name, "--oldest", "-n", "1", "--json"],
+            &["echo", name, "--latest", "--csv"],
+            &["echo", name, "--wait"],
+            &["hz", name],
+            &["hz", name, "--wait", "--json"],
+        ] {
+            let (status, error) = root.fails(args);
+            let says = format!("shm-comm: channel {name:?} is a {pattern}: each of its ");
+            assert!(status == 1 && error.starts_with(&says), "{args:?}: {error}");
+        }
+        root.ok(&["info", name]);
+        root.ok(&["info", name, "--json"]);
+        root.ok(&["wait", name, "--publishers", "1", "--subscribers", "1"]);
+    }
+    root.ok(&["ls"]);
+    root.ok(&["ls", "--json"]);
+    root.ok(&["doctor"]);
+    root.ok(&["doctor", "--fix", "--json"]);
+    assert!(look() == before, "a segment has changed");
+
+    request.reply(&20).unwrap();
+    server.recv().unwrap().reply(&30).unwrap();
+    assert_eq!(calls.map(|call| *call.wait(DEADLINE).unwrap()), [10, 20, 30]);
+    held.done();
+    for number in [2, 3] {
+        let job = puller.recv().unwrap();
+        assert_eq!((*job, job.deliveries()), (number, 1));
+        job.done();
+    }
+    puller.dead_letters().unwrap().unwrap().done();
+
+    // What is published under the same name everybody may see.
+    let mut publisher = Publisher::<u64>::new(root.channel("jobs")).unwrap();
+    publisher.send(&7).unwrap();
+    assert_eq!(root.ok(&["echo", "jobs", "--latest"]), "--- 0\n7\n");
+}
+
+#[test]
+fn a_queue_and_a_service_are_shown_with_what_is_in_them() {
+    let root = Root::new();
+    let (jobs, sum) = (root.channel("jobs").depth(8), root.channel("sum").depth(8).max_len(3));
+    let mut pusher = Pusher::<[f64; 2]>::new(&jobs).unwrap();
+    let mut puller = Puller::<[f64; 2]>::new(&jobs).unwrap();
+    (0..5).for_each(|_| pusher.send(&[0.5, 1.0]).unwrap());
+    puller.recv().unwrap().reject();
+    drop(puller.recv().unwrap());
+    let held = puller.recv().unwrap();
+    let mut client = Requester::<[u16], u64>::new(&sum).unwrap();
+    let mut server = Replier::<[u16], u64>::new(&sum).unwrap();
+    let _calls = [1, 2].map(|number| client.send(&[number]).unwrap());
+    let _request = server.recv().unwrap();
+
+    let text = root.ok(&["info", "jobs"]);
+    for line in [
+        "jobs: queue of `[f64; 2]`",
+        "  depth        8 jobs",
+        "  job          16 bytes, aligned to 8",
+        "  pushers      1 of 64",
+        "  pullers      1 of 64",
+        "  held         1 slot",
+        "  free         3 slots",
+        "  dead letters 1",
+        "  so far       5 pushed, 3 delivered, 1 of them again, 1 dead-lettered",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
+    }
+    assert!(text.contains("  queued       3 jobs, the oldest for "), "{text}");
+    let pid = std::process::id();
+    let info = &root.json(&["info", "jobs", "--json"])[0];
+    let pushers = json!([{"number": 0, "pid": pid, "alive": true, "sleeping": false, "held": 0,
+        "pushed": 5}]);
+    let pullers = json!([{"number": 0, "pid": pid, "alive": true, "sleeping": false, "held": 1,
+        "delivered": 3, "redelivered": 1, "dead_lettered": 1}]);
+    assert_eq!((&info["publishers"], &info["subscribers"]), (&pushers, &pullers));
+    let mut queue = info["queue"].clone();
+    assert!(queue["oldest_s"].as_f64().unwrap() < 60.0, "{queue}");
+    queue["oldest_s"].take();
+    let expected = json!({"queued": 3, "held": 1, "free": 3, "dead_letters": 1, "oldest_s": null,
+        "pushed": 5, "delivered": 3, "redelivered": 1, "dead_lettered": 1});
+    assert_eq!(queue, expected);
+    let row = &root.json(&["ls", "--json", "--interval", "0"])[0];
+    assert_eq!(
+        (&row["queued"], &row["held"], &row["dead_letters"]),
+        (&3.into(), &1.into(), &1.into())
+    );
+    let text = root.ok(&["ls", "--interval", "0"]);
+    assert!(text.lines().nth(1).unwrap().ends_with("1 dead letter"), "{text}");
+
+    let text = root.ok(&["info", "sum"]);
+    for line in [
+        "sum: service of `[u16] -> u64`",
+        "  depth        8 calls in flight",
+        "  request      up to 6 bytes, aligned to 2",
+        "  max_len      3",
+        "  reply        8 bytes, aligned to 8",
+        "  servers      1 of 64",
+        "  clients      1 of 64",
+        "  in flight    2 calls, 1 not taken yet",
+        "  free         6 slots",
+        "  so far       2 called, 0 served, 0 timed out, 0 failed",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
+    }
+    let info = &root.json(&["info", "sum", "--json"])[0];
+    assert_eq!((&info["type"], &info["reply"]["type"]), (&json!("[u16]"), &json!("u64")));
+    assert_eq!((&info["reply"]["bytes"], &info["reply"]["max_len"]), (&json!(8), &json!(null)));
+    let servers = json!([{"number": 0, "pid": pid, "alive": true, "sleeping": false, "held": 1,
+        "served": 0}]);
+    let clients = json!([{"number": 0, "pid": pid, "alive": true, "sleeping": false, "held": 2,
+        "called": 2, "timed_out": 0, "failed": 0}]);
+    assert_eq!((&info["publishers"], &info["subscribers"]), (&servers, &clients));
+    let expected = json!({"in_flight": 2, "queued": 1, "held": 1, "free": 6, "called": 2,
+        "served": 0, "timed_out": 0, "failed": 0});
+    assert_eq!(info["service"], expected);
+
+    drop(held);
+    let mut count = 0;
+    while let Some(job) = puller.try_recv().unwrap() {
+        job.done();
+        count += 1;
+    }
+    assert_eq!(count, 4);
+    drop((pusher, puller));
+    // The dead letter is still there.
+    let text = root.ok(&["info", "jobs"]);
+    let first = "jobs: queue of `[f64; 2]` (waiting: nobody is attached, and it is not empty)\n";
+    assert!(text.starts_with(first), "{text}");
+    let mut puller = Puller::<[f64; 2]>::new(&jobs).unwrap();
+    puller.dead_letters().unwrap().unwrap().done();
+}
+
+#[test]
+fn wait_counts_pushers_pullers_servers_and_clients() {
+    let root = Root::new();
+    let mut command = root.command(&["wait", "sum", "--timeout", "60", "--json"]);
+    let mut wait = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let _client = Requester::<u64, u64>::new(root.channel("sum")).unwrap();
+    thread::sleep(Duration::from_millis(30));
+    assert_eq!(wait.process.try_wait().unwrap(), None, "a client is no server");
+    let _server = Replier::<u64, u64>::new(root.channel("sum")).unwrap();
+    assert!(wait.wait().success());
+    let report: Value = serde_json::from_str(&wait.line()).unwrap();
+    assert_eq!((&report["publishers"], &report["subscribers"]), (&json!(1), &json!(1)));
+    root.ok(&["wait", "sum", "--servers", "1", "--clients", "1"]);
+    let (status, error) = root.fails(&["wait", "sum", "--servers", "2", "--timeout", "0"]);
+    assert!(status == 4 && error.contains("channel \"sum\" has 1 server and 1 client"), "{error}");
+
+    let _pusher = Pusher::<u64>::new(root.channel("jobs")).unwrap();
+    root.ok(&["wait", "jobs", "--pushers", "1"]);
+    let (status, error) = root.fails(&["wait", "jobs", "--pullers", "1", "--timeout", "0"]);
+    assert!(status == 4 && error.contains("has 1 pusher and 0 pullers"), "{error}");
+    let _puller = Puller::<u64>::new(root.channel("jobs")).unwrap();
+    root.ok(&["wait", "jobs", "--pullers", "1"]);
+}
+
+#[test]
+fn doctor_warns_of_jobs_that_do_not_go_on() {
+    let root = Root::new();
+    let jobs = root.channel("jobs").depth(4);
+    let mut pusher = Pusher::<u64>::new(&jobs).unwrap();
+    let mut puller = Puller::<u64>::new(&jobs).unwrap();
+    (0..4).for_each(|job| pusher.send(&job).unwrap());
+    let folder = root.path().display().to_string();
+    let doctor = || root.ok(&["doctor"]);
+    assert_eq!(
+        doctor(),
+        format!(
+            "warning  jobs: full, so that its pushers wait: 4 slots with 4 jobs, 0 held, 0 dead letters\n\
+             1 channel in {folder}, 0 problems, 1 warning\n"
+        )
+    );
+    puller.recv().unwrap().reject();
+    puller.recv().unwrap().reject();
+    puller.recv().unwrap().done();
+    let text = doctor();
+    assert!(text.starts_with("warning  jobs: 2 dead letters: rejected, "), "{text}");
+    let findings = root.run(&["doctor", "--json"]);
+    let finding: Value = serde_json::from_str(findings.out.lines().next().unwrap()).unwrap();
+    assert_eq!((&finding["severity"], &finding["fixable"]), (&json!("warning"), &json!(false)));
+    (0..2).for_each(|_| puller.dead_letters().unwrap().unwrap().done());
+    puller.dead_letters().unwrap();
+
+    // As if it had been pushed half a minute ago, which the slot has in nanoseconds behind its word.
+    use std::os::unix::fs::FileExt;
+    let path = root.file_of("jobs", Pattern::Queue);
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let slot = file.metadata().unwrap().len() - 4096 + 3 * 64;
+    let mut pushed = [0; 8];
+    file.read_exact_at(&mut pushed, slot + 8).unwrap();
+    let earlier = u64::from_ne_bytes(pushed).saturating_sub(30_000_000_000);
+    file.write_all_at(&earlier.to_ne_bytes(), slot + 8).unwrap();
+    assert_eq!(doctor(), format!("1 channel in {folder}, 0 problems\n"), "somebody may take it");
+    drop(puller);
+    let text = doctor();
+    assert!(text.starts_with("warning  jobs: 1 job, the oldest for "), "{text}");
+    assert!(text.contains(", and nobody pulls\n"), "{text}");
+    drop(pusher);
+    assert!(
+        doctor().contains("note     jobs: waiting: nobody is attached; 1 job, 0 slots of the dead")
+    );
+
+    // What nobody can have left is damage.
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, slot - 64).unwrap();
+    file.write_all_at(&[15], slot - 64).unwrap();
+    let output = root.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.out.contains("problem  jobs: damaged: slot 2, "), "{}", output.out);
+    file.write_all_at(&word, slot - 64).unwrap();
+    Puller::<u64>::new(&jobs).unwrap().recv().unwrap().done();
+    assert_eq!(root.files(), 0);
+
+    // Calls without a server end by themselves.
+    let mut client = Requester::<u64, u64>::new(root.channel("sum")).unwrap();
+    let _call = client.send(&1).unwrap();
+    let text = doctor();
+    assert!(text.starts_with("note     sum: 1 call waiting, and there is no server\n"), "{text}");
 }
 
 /// `strace` shows that every file of the folder is opened for reading only, and no lock is taken.
@@ -626,6 +920,9 @@ fn the_kernel_sees_it_only_read() {
         &["echo", "robot/pose", "--oldest", "-n", "3"][..],
         &["echo", "robot/pose", "--latest"],
         &["info", "robot/pose"],
+        &["info", "arm/tasks"],
+        &["info", "arm/plan"],
+        &["wait", "arm/plan", "--clients", "1"],
         &["ls"],
         &["hz", "robot/pose", "--interval", "0.05", "-n", "1"],
         &["wait", "robot/pose"],
@@ -645,7 +942,10 @@ fn the_kernel_sees_it_only_read() {
         assert!(status.success(), "{args:?}");
         let trace = std::fs::read_to_string(&log).unwrap();
         let mut opened = 0;
-        for line in trace.lines().filter(|line| line.contains(".pubsub")) {
+        let is_of_channel = |line: &&str| {
+            [".pubsub", ".queue", ".service"].iter().any(|suffix| line.contains(suffix))
+        };
+        for line in trace.lines().filter(is_of_channel) {
             if line.contains("openat(") {
                 opened += 1;
                 assert!(line.contains("O_RDONLY"), "{args:?}: {line}");
@@ -763,7 +1063,7 @@ fn bash_completes_commands_options_and_channels() {
     assert_eq!(complete(&root, &["shm-comm", "echo", "ro"]), ["robot/pose"]);
     assert_eq!(
         complete(&root, &["shm-comm", "--json", "hz", "arm/"]),
-        ["arm/config", "arm/loads", "arm/state"]
+        ["arm/config", "arm/loads", "arm/plan", "arm/state", "arm/tasks"]
     );
     assert_eq!(complete(&root, &["shm-comm", "completions", "z"]), ["zsh"]);
     let root = root.path().to_str().unwrap();
@@ -870,7 +1170,7 @@ fn the_documentation_shows_what_is_printed() {
             commands += 1;
         }
     }
-    assert_eq!(commands, 17);
+    assert_eq!(commands, 20);
 }
 
 /// Every number as `#`, with its unit if it has one, and every gap as one space.
@@ -887,10 +1187,17 @@ fn masked(text: &str) -> String {
     }
     let words = masked.split(' ').filter(|word| !word.is_empty());
     // Which unit a number has depends on the number.
-    let word = |word| match word {
-        "µs" | "ns" => "ms",
-        "KiB" | "B" => "MiB",
-        word => word,
+    fn unit(word: &str) -> &str {
+        match word {
+            "µs" | "ns" | "s" => "ms",
+            "KiB" | "B" => "MiB",
+            word => word,
+        }
+    }
+    // Also at the end of a line.
+    let word = |word: &str| match word.split_once('\n') {
+        Some((word, rest)) => format!("{}\n{rest}", unit(word)),
+        None => unit(word).to_owned(),
     };
     words.map(word).collect::<Vec<_>>().join(" ")
 }

@@ -540,6 +540,13 @@ fn prefetch_write(line: NonNull<u8>) {
     let _ = line;
 }
 
+/// The bytes of a message, up to its last element.
+pub fn bytes_of<T: ShmMessage + ?Sized>(message: &T) -> &[u8] {
+    let start = std::ptr::from_ref(message);
+    // SAFETY: So many bytes are the message, which has no padding: all of them are initialised.
+    unsafe { std::slice::from_raw_parts(start.cast(), T::LAYOUT.bytes(T::len_of(start))) }
+}
+
 /// What the geometry of a segment can hold.
 pub const fn assert_layout<T: ShmMessage + ?Sized>() {
     let layout = T::LAYOUT;

@@ -437,9 +437,24 @@ pub enum CallError {
         /// The channel's name.
         channel: String,
     },
+    /// A server has replaced the service by one with other options while the call waited. Nobody has seen the
+    /// request: make the call again.
+    #[error(
+        "service {channel:?}: it was replaced by one with other options, nobody has seen the request"
+    )]
+    Replaced {
+        /// The channel's name.
+        channel: String,
+    },
+    /// The call had ended already: its reply was received, or an error told why there is none.
+    #[error("service {channel:?}: the call has ended already")]
+    Ended {
+        /// The channel's name.
+        channel: String,
+    },
     /// As many calls are in flight as can be, of all clients. Nobody has seen the request. Wait for replies,
     /// drop those that are not needed, or make the channel with a larger [`depth`](crate::Channel::depth).
-    #[error("service {channel:?}: all {slots} slots hold calls in flight (depth)")]
+    #[error("service {channel:?}: no room for another call, of {slots} in flight at most (depth)")]
     Full {
         /// The channel's name.
         channel: String,

@@ -137,7 +137,9 @@ pub use {
         AttachError, CallError, Error, Holder, LoanError, PushError, RecvError, ReplyError,
         SendError, WaitError,
     },
-    inspect::{ChannelInfo, FileInfo, PublisherInfo, SubscriberInfo, channels, files, root},
+    inspect::{
+        ChannelInfo, FileInfo, PublisherInfo, ReplyInfo, SubscriberInfo, channels, files, root,
+    },
     loan::{Loan, LoanUninit, Slot},
     observer::{MessageInfo, Observed, Observer},
     options::{

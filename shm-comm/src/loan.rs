@@ -23,7 +23,7 @@ pub(crate) mod sealed {
 ///
 /// # Safety
 ///
-/// `memory` is where the message is, with `len` elements: large enough, aligned, initialised, if perhaps not
+/// `memory` is where the message is, with `elements` elements: large enough, aligned, initialised, if perhaps not
 /// as a value of the message's type, and nobody else's while this lives.
 pub unsafe trait Slot: sealed::Slot {
     /// What lies in it.
@@ -35,7 +35,7 @@ pub unsafe trait Slot: sealed::Slot {
     fn memory(&self) -> *mut Self::Message;
 
     #[doc(hidden)]
-    fn len(&self) -> usize;
+    fn elements(&self) -> usize;
 
     #[doc(hidden)]
     fn send(self) -> Self::Sent;
@@ -105,7 +105,7 @@ impl<S: Slot> LoanUninit<S> {
                 Self::NO_ZERO.refuse()
             }
         }
-        let bytes = S::Message::LAYOUT.size(self.slot.len());
+        let bytes = S::Message::LAYOUT.size(self.slot.elements());
         // In place: a message of megabytes does not fit the stack.
         // SAFETY: The slot is ours and has room for a message with so many elements.
         unsafe { self.slot.memory().cast::<u8>().write_bytes(0, bytes) };
@@ -210,7 +210,7 @@ where
 pub(crate) fn send_copy<S: Slot>(slot: S, message: &S::Message) -> S::Sent {
     let from = std::ptr::from_ref(message).cast::<u8>();
     // Up to the last element: what Rust rounds up may be anything, and is not to be seen by others.
-    let bytes = S::Message::LAYOUT.bytes(slot.len());
+    let bytes = S::Message::LAYOUT.bytes(slot.elements());
     // SAFETY: A message is plain data without a destructor, so a copy of its bytes is a message; the
     // slot is not where `message` is, which can be read while nobody may write a slot of ours.
     unsafe { std::ptr::copy_nonoverlapping(from, slot.memory().cast(), bytes) };

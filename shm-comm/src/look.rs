@@ -12,19 +12,24 @@
 //! looks like the word of a message was put together from bytes that changed at least sixteen laps apart;
 //! then the copy of that message is wrong, which is a wrong picture on a screen, and not more: the bytes
 //! are checked before they are shown.
+//!
+//! Of a queue or a service the words of its slots are read, and what is noted beside them; nothing is taken.
+//! There a torn word is a wrong number for a moment, and whoever looks for damage looks again.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::channel::{Tally, place_of};
 use crate::door::Door;
 use crate::error::AttachError;
 use crate::header::{self, Description, Geometry};
-use crate::liveness;
+use crate::liveness::{self, Place, Side};
 use crate::options::Channel;
 use crate::os::FileId;
 use crate::pattern::Pattern;
 use crate::process::Descriptor;
+use crate::queue::{OwnerId, State, Word};
 use crate::ring::{PINS, ReadMemory, pin_slot};
 use crate::segment;
 use crate::sync::{Ordering, fence};
@@ -91,14 +96,15 @@ impl Look {
         Ok(true)
     }
 
-    /// The control area as it is now, as large as the checked geometry makes it: 8 KiB at most.
+    /// The control area as it is now, as large as the checked geometry makes it: a little more
+    /// than 8 KiB at most.
     pub fn control(&self) -> io::Result<Control> {
         let mut bytes = vec![0; self.geometry().control_size() as usize];
         self.file().read_exact_at(&mut bytes, self.geometry().control_offset)?;
         Ok(Control { bytes })
     }
 
-    /// A bitmap of the control area as it is now.
+    /// A bitmap, or another number, of the control area as it is now.
     pub fn bitmap(&self, offset: u64) -> u64 {
         segment::read_word(self.file(), self.geometry().control_offset + offset)
     }
@@ -106,6 +112,27 @@ impl Look {
     /// The rings of this bitmap that there can be.
     pub fn rings_in(&self, bitmap: u64) -> impl Iterator<Item = u32> + use<> {
         (0..self.geometry().max_publishers).filter(move |number| bitmap >> number & 1 == 1)
+    }
+
+    /// All slots of a queue or a service, one after the other.
+    pub fn slots(&self) -> io::Result<Vec<FoundSlot>> {
+        (0..self.geometry().slots).map(|slot| self.slot(slot)).collect()
+    }
+
+    /// A slot of a queue or a service as it is now.
+    pub fn slot(&self, slot: u32) -> io::Result<FoundSlot> {
+        let mut bytes = [[0; 8]; 2];
+        self.file().read_exact_at(bytes.as_flattened_mut(), self.geometry().slot_offset(slot))?;
+        fence(Ordering::Acquire);
+        let [word, note] = bytes.map(u64::from_ne_bytes);
+        Ok(FoundSlot { word, note })
+    }
+
+    /// A number in a slot of a queue or a service, so far from its beginning.
+    pub fn in_slot(&self, slot: u32, offset: u64) -> u64 {
+        let word = segment::read_word(self.file(), self.geometry().slot_offset(slot) + offset);
+        fence(Ordering::Acquire);
+        word
     }
 
     /// One of its rings, whose bit is set.
@@ -118,8 +145,11 @@ impl Look {
 /// no such segment, or nobody can tell.
 pub fn publishers(channel: &Channel, pattern: Pattern) -> usize {
     let Ok(Some(look)) = Look::at(channel, pattern) else { return 0 };
-    let rings = look.bitmap(header::RINGS_OFFSET);
-    liveness::publishers(look.file(), rings, look.geometry().max_publishers)
+    let there = look.bitmap(match pattern {
+        Pattern::PubSub => header::RINGS_OFFSET,
+        _ => header::PUBLISHERS_REGISTERED_OFFSET,
+    });
+    liveness::publishers(look.file(), there, look.geometry().max_publishers)
 }
 
 /// One ring, in a file.
@@ -175,6 +205,40 @@ impl ReadMemory for FileRing<'_> {
     }
 }
 
+/// What was read of a slot of a queue or a service.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundSlot {
+    /// See [`Word`].
+    pub word: u64,
+    /// When its job was pushed, or whose call it holds.
+    pub note: u64,
+}
+
+impl FoundSlot {
+    pub fn word(self) -> Word {
+        Word::of(self.word)
+    }
+
+    pub fn state(self) -> State {
+        self.word().state()
+    }
+
+    /// Of a call that a server has: whose it is, as [`Note`](crate::queue::calls::Note) has it. Anything, if
+    /// the slot was read while somebody else filled it.
+    pub fn client(self) -> OwnerId {
+        let number = (self.note >> 48 & 0xfff) as u32;
+        number.checked_sub(1).map_or(OwnerId::NOBODY, OwnerId::new)
+    }
+
+    /// Who holds it: whoever writes it, has taken it, or waits for it; of a call that is served both.
+    pub fn holders(self, geometry: &Geometry) -> impl Iterator<Item = Place> {
+        let is_served = geometry.pattern == Pattern::Service && self.state() == State::Taken;
+        let client = if is_served { self.client() } else { OwnerId::NOBODY };
+        let owners = [self.word().owner(), client].into_iter();
+        owners.filter_map(move |owner| place_of(owner, geometry))
+    }
+}
+
 /// What was read of a control area.
 pub struct Control {
     bytes: Vec<u8>,
@@ -183,6 +247,18 @@ pub struct Control {
 impl Control {
     pub fn bitmap(&self, offset: u64) -> u64 {
         self.at(offset).map_or(0, u64::from_ne_bytes)
+    }
+
+    /// What a participant of a queue or a service has counted.
+    pub fn tally(&self, geometry: &Geometry, place: Place, tally: Tally) -> u64 {
+        let offset = geometry.bed_offset(place) + header::COUNTS_OFFSET + 8 * tally as u64;
+        self.bitmap(offset)
+    }
+
+    /// What all of a side have counted, and those who had their places before.
+    pub fn tally_of(&self, geometry: &Geometry, side: Side, tally: Tally) -> u64 {
+        let places = (0..places(geometry, side)).map(|number| side.place(number));
+        places.map(|place| self.tally(geometry, place, tally)).fold(0, u64::wrapping_add)
     }
 
     pub fn is_retired(&self) -> bool {
@@ -199,6 +275,24 @@ impl Control {
 
     fn at<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
         self.bytes.get(offset as usize..)?.first_chunk().copied()
+    }
+}
+
+/// How many places a side has.
+pub fn places(geometry: &Geometry, side: Side) -> u32 {
+    match side {
+        Side::Publishers => geometry.max_publishers,
+        Side::Subscribers => geometry.max_subscribers,
+    }
+}
+
+/// Where the bitmap lies of those of a side who are there, and that of those who sleep.
+pub fn bitmaps_of(side: Side) -> (u64, u64) {
+    match side {
+        Side::Publishers => {
+            (header::PUBLISHERS_REGISTERED_OFFSET, header::PUBLISHERS_SLEEPERS_OFFSET)
+        }
+        Side::Subscribers => (header::REGISTERED_OFFSET, header::SLEEPERS_OFFSET),
     }
 }
 

@@ -25,6 +25,9 @@ const LOOK_AROUND: Duration = Duration::from_millis(10);
 /// sees it, nobody waits for it, nothing of it is left if it is killed. Messages are copied out, and it
 /// looks afterwards whether each was whole. The [`View`] of a message reads it by the channel's schema.
 ///
+/// Only what is published: a queue or a service of that name it does not see. What is in those is for one worker
+/// or one server, and [`Channel::info`] says how much it is.
+///
 /// The price: it cannot be woken. It looks for messages every now and then, and misses some of a publisher
 /// that fills its whole ring in between, as a slow [`Subscriber`](crate::Subscriber) does. Every message
 /// takes it some system calls, a microsecond or two. Programs that act on messages use a `Subscriber`.

@@ -262,7 +262,7 @@ unsafe impl<T: ShmMessage + ?Sized> Slot for Publish<'_, T> {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn elements(&self) -> usize {
         self.len
     }
 

@@ -416,7 +416,7 @@ unsafe impl<T: ShmMessage + ?Sized> Slot for Push<'_, T> {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn elements(&self) -> usize {
         self.len
     }
 
@@ -563,6 +563,9 @@ impl<T: Payload + ?Sized> Puller<T> {
     /// `Invalid` and `Decode` for one that is no value of its type. It is removed: nobody could read it.
     pub fn dead_letters(&mut self) -> Result<Option<Job<T>>, RecvError> {
         self.check_here()?;
+        if self.at.is_retired() {
+            self.follow()?;
+        }
         match self.at.party().exhume(self.letter) {
             Some(taken) => {
                 self.letter = taken.slot() + 1;
@@ -577,7 +580,7 @@ impl<T: Payload + ?Sized> Puller<T> {
 
     /// How many pushers are alive. 0 also in a forked child.
     pub fn pushers(&self) -> usize {
-        self.at.party().alive(Side::Publishers)
+        self.at.publishers()
     }
 
     /// Waits until at least `n` pushers are there, and says whether they came in time.
@@ -670,11 +673,9 @@ impl<T: Payload + ?Sized> Puller<T> {
         let taken = if returned == self.returned { party.take() } else { None };
         match taken {
             Some(taken) => {
-                let now = os::coarse_now();
-                if now.wrapping_sub(self.looked) >= LOOK_AROUND {
-                    self.looked = now;
-                    // What is offered again comes next: that is seen by then.
-                    self.at.look_around();
+                // By itself it has nobody to look after.
+                if party.is_in_company() {
+                    self.look_after_others();
                 }
                 self.job(taken).map(Some)
             }
@@ -683,27 +684,50 @@ impl<T: Payload + ?Sized> Puller<T> {
         }
     }
 
+    /// Looks for the dead, though there is enough to do. What they leave is offered again, and comes next.
+    #[inline]
+    fn look_after_others(&mut self) {
+        let now = os::coarse_now();
+        if now.wrapping_sub(self.looked) >= LOOK_AROUND {
+            self.looked = now;
+            self.at.look_around();
+        }
+    }
+
     /// The next job wherever it is.
     #[cold]
     fn next_anywhere(&mut self, returned: u64) -> Result<Option<Job<T>>, RecvError> {
-        self.returned = returned;
         if let Some(taken) = self.at.party().take_any() {
+            // There may be more that were put back: not before they are all taken it is as it was.
+            if taken.deliveries() == 0 {
+                self.returned = returned;
+            }
             return self.job(taken).map(Some);
         }
+        self.returned = returned;
         if !self.at.look_around() {
             return Err(RecvError::LockLost { channel: self.at.channel().to_owned() });
         }
         if let Some(taken) = self.at.party().take_any() {
             return self.job(taken).map(Some);
         }
-        let follow = |at: &mut Attachment| at.follow().map_err(|e| RecvError::Attach(Box::new(e)));
-        if self.at.is_retired() && follow(&mut self.at)? {
+        if self.at.is_retired() && self.follow()? {
             return match self.at.party().take_any() {
                 Some(taken) => self.job(taken).map(Some),
                 None => Ok(None),
             };
         }
         Ok(None)
+    }
+
+    /// Goes where the queue is now, and says whether it is there.
+    #[cold]
+    fn follow(&mut self) -> Result<bool, RecvError> {
+        let moved = self.at.follow().map_err(|error| RecvError::Attach(Box::new(error)))?;
+        if moved {
+            self.letter = 0;
+        }
+        Ok(moved)
     }
 
     /// What a user gets of what was taken. If it is no value it becomes a dead letter; a dead letter goes.
@@ -717,7 +741,7 @@ impl<T: Payload + ?Sized> Puller<T> {
             }
         }
         let channel = || self.at.channel().to_owned();
-        let sequence = taken.slot().into();
+        let sequence = taken.number(party.slots().slots());
         let message = match party.taken::<T::Raw>(&taken) {
             Ok(message) => message,
             Err(invalid) => {
@@ -869,10 +893,7 @@ impl<T: Payload + ?Sized> Job<T> {
     /// the codec has made of it.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        let message: *const T::Raw = self.message.as_ptr();
-        let len = T::Raw::LAYOUT.bytes(T::Raw::len_of(message));
-        // SAFETY: As for `raw`; a message has no padding, so that all of its bytes are initialised.
-        unsafe { std::slice::from_raw_parts(message.cast(), len) }
+        crate::channel::bytes_of(self.raw())
     }
 
     #[inline(always)]

@@ -280,9 +280,16 @@ pub struct Taken {
     state: State,
     deliveries: u32,
     from: OwnerId,
+    /// In which it was filled, or put back.
+    lap: Lap,
 }
 
 impl Taken {
+    /// A number that tells it from others of its queue: about how many were filled before it.
+    pub fn number(&self, slots: u32) -> u64 {
+        (self.lap.0 / LAP).wrapping_mul(slots.into()).wrapping_add(self.slot.into())
+    }
+
     /// The slot that may be read.
     #[inline(always)]
     pub fn slot(&self) -> u32 {
@@ -443,6 +450,7 @@ fn taken(memory: &impl Memory, me: OwnerId, slot: u32, word: Word) -> Option<Tak
         state: State::Taken,
         deliveries: word.deliveries(),
         from: word.owner(),
+        lap: word.lap(),
     })
 }
 
@@ -681,6 +689,7 @@ pub fn exhume(memory: &impl Memory, me: OwnerId, first: u32) -> Option<Taken> {
             state: State::Examined,
             deliveries: word.deliveries(),
             from: OwnerId::NOBODY,
+            lap: word.lap(),
         })
     })
 }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::channel::{Attachment, Party, Tally};
 #[cfg(feature = "codec")]
@@ -140,9 +140,14 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
         self.at.party().message().max_len()
     }
 
+    /// The most elements that a reply may have, see [`Channel::max_reply_len`].
+    pub fn max_reply_len(&self) -> usize {
+        self.at.party().reply().max_len()
+    }
+
     /// How many servers are alive. 0 also in a forked child.
     pub fn servers(&self) -> usize {
-        self.at.party().alive(Side::Publishers)
+        self.at.publishers()
     }
 
     /// Waits until at least `n` servers are there, and says whether they came in time. Calls do not need it:
@@ -152,24 +157,16 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
     ///
     /// [`WaitError`].
     pub fn wait_for_servers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            if self.at.is_retired() && self.follow().is_err() {
-                // The next call says why.
-                return Ok(false);
-            }
-            let at = &self.at;
-            let enough = || {
-                let enough = at.party().alive(Side::Publishers) >= n;
-                at.party().check(at.channel()).map(|()| enough || at.is_retired())
-            };
-            let step = left.unwrap_or(timeout);
-            let came = wait_for_participants(step, enough, || self.caller.waiter.take_interrupt())?;
-            if !came || !at.is_retired() {
-                return Ok(came);
-            }
+        let enough = || {
+            let enough = self.servers() >= n;
+            self.at.party().check(self.at.channel()).map(|()| enough)
+        };
+        let came = wait_for_participants(timeout, enough, || self.caller.waiter.take_interrupt())?;
+        if came && self.at.is_retired() {
+            // If that cannot be, the next call says why.
+            let _ = self.follow();
         }
+        Ok(came)
     }
 
     /// Something that ends a blocking call of this requester, from another thread or from a signal handler.
@@ -268,11 +265,17 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
         &mut self,
         len: usize,
         timeout: Duration,
-        fill: impl FnOnce(Call<'_, Q::Raw, R>) -> Result<Pending<R>, CallError>,
+        mut fill: impl FnMut(Call<'_, Q::Raw, R>) -> Result<Pending<R>, CallError>,
     ) -> Result<Reply<R>, CallError> {
         let mut patience = Patience::new(Some(timeout));
-        let pending = fill(self.claim(len, Some(&mut patience))?)?;
-        pending.wait_until(patience, timeout)
+        loop {
+            let pending = fill(self.claim(len, Some(&mut patience))?)?;
+            match pending.wait_until(&mut patience, timeout) {
+                // Nobody has seen it: it goes where the service is now.
+                Err(CallError::Replaced { .. }) => {}
+                end => return end,
+            }
+        }
     }
 }
 
@@ -332,12 +335,12 @@ impl<Q: Payload<Raw = [u8]> + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
     pub(crate) fn encode_and_wait(
         &mut self,
         timeout: Duration,
-        encode: impl FnOnce(&mut Sink<'_>) -> Result<(), EncodeError>,
+        mut encode: impl FnMut(&mut Sink<'_>) -> Result<(), EncodeError>,
     ) -> Result<Reply<R>, CallError> {
         let channel = self.at.channel().to_owned();
-        let failed = |error| CallError::Encode { channel, error };
         self.call(self.max_len(), timeout, |slot| {
-            loan::send_encoded(slot, encode).map_err(failed)?
+            loan::send_encoded(slot, &mut encode)
+                .map_err(|error| CallError::Encode { channel: channel.clone(), error })?
         })
     }
 
@@ -396,7 +399,7 @@ unsafe impl<Q: ShmMessage + ?Sized, R: Payload + ?Sized> Slot for Call<'_, Q, R>
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn elements(&self) -> usize {
         self.len
     }
 
@@ -472,7 +475,7 @@ impl<R: Payload + ?Sized> Pending<R> {
     ///
     /// [`CallError`]. Whatever it is, the call has ended.
     pub fn wait(self, timeout: Duration) -> Result<Reply<R>, CallError> {
-        self.wait_until(Patience::new(Some(timeout)), timeout)
+        self.wait_until(&mut Patience::new(Some(timeout)), timeout)
     }
 
     /// The reply, or `None` if it is not there yet.
@@ -480,14 +483,17 @@ impl<R: Payload + ?Sized> Pending<R> {
     /// # Errors
     ///
     /// As for [`wait`](Self::wait). After an error, as after the reply, the call has ended, and there is
-    /// [`Declined`](CallError::Declined).
+    /// [`Ended`](CallError::Ended).
     pub fn poll(&mut self) -> Result<Option<Reply<R>>, CallError> {
         self.check_here()?;
         if let Some(end) = self.end() {
             return end.map(Some);
         }
         self.look_around(false)?;
-        self.end().transpose()
+        match self.end() {
+            None if self.is_replaced() => Err(CallError::Replaced { channel: self.channel() }),
+            end => end.transpose(),
+        }
     }
 
     /// Whether a server has taken the request, and not answered yet.
@@ -518,7 +524,7 @@ impl<R: Payload + ?Sized> Pending<R> {
     #[inline(always)]
     fn wait_until(
         mut self,
-        mut patience: Patience,
+        patience: &mut Patience,
         timeout: Duration,
     ) -> Result<Reply<R>, CallError> {
         self.check_here()?;
@@ -530,7 +536,7 @@ impl<R: Payload + ?Sized> Pending<R> {
                 return end;
             }
             let (party, Some(call)) = (&self.call.caller.party, &self.call.call) else {
-                return Err(self.declined());
+                return Err(self.ended());
             };
             let news = || {
                 !matches!(
@@ -538,7 +544,7 @@ impl<R: Payload + ?Sized> Pending<R> {
                     Standing::Waiting | Standing::Served(_)
                 ) || party.control().is_retired()
             };
-            match party.wait(&self.call.caller.waiter, Rhythm::ANXIOUS, &mut patience, news, news) {
+            match party.wait(&self.call.caller.waiter, Rhythm::ANXIOUS, patience, news, news) {
                 Waited::Ready if !self.call.caller.party.control().is_retired() => {}
                 Waited::Interrupted => return Err(CallError::Interrupted),
                 // The reply may have come at that moment; or the server may be dead.
@@ -547,9 +553,9 @@ impl<R: Payload + ?Sized> Pending<R> {
                     if waited == Waited::TimedOut {
                         return self.end().unwrap_or_else(|| Err(self.timed_out(timeout)));
                     }
-                    if self.call.caller.party.control().is_retired() && !self.is_served() {
+                    if self.is_replaced() {
                         return self.end().unwrap_or_else(|| {
-                            Err(CallError::NoServer { channel: self.channel(), waited: timeout })
+                            Err(CallError::Replaced { channel: self.channel() })
                         });
                     }
                 }
@@ -557,8 +563,13 @@ impl<R: Payload + ?Sized> Pending<R> {
         }
     }
 
-    fn declined(&self) -> CallError {
-        CallError::Declined { channel: self.channel() }
+    /// Nobody has it, and nobody will: servers are elsewhere.
+    fn is_replaced(&self) -> bool {
+        self.call.caller.party.control().is_retired() && !self.is_served()
+    }
+
+    fn ended(&self) -> CallError {
+        CallError::Ended { channel: self.channel() }
     }
 
     /// Whether the call was served, or could have been.
@@ -595,7 +606,7 @@ impl<R: Payload + ?Sized> Pending<R> {
     /// How the call has ended, if it has.
     #[inline(always)]
     fn end(&mut self) -> Option<Result<Reply<R>, CallError>> {
-        let Some(call) = &self.call.call else { return Some(Err(self.declined())) };
+        let Some(call) = &self.call.call else { return Some(Err(self.ended())) };
         match calls::standing(self.call.caller.party.slots(), call) {
             Standing::Waiting | Standing::Served(_) => None,
             Standing::Replied => Some(self.received()),
@@ -626,7 +637,7 @@ impl<R: Payload + ?Sized> Pending<R> {
         let caller = self.call.caller.clone();
         let call = Placed { call: self.call.call.take(), caller };
         let (channel, party) = (|| call.caller.channel.clone(), &call.caller.party);
-        let Some(answered) = &call.call else { return Err(self.declined()) };
+        let Some(answered) = &call.call else { return Err(self.ended()) };
         // In case of an error the call ends with `call`.
         let message = party
             .answered::<R::Raw>(answered)
@@ -676,6 +687,12 @@ where
 }
 
 impl<R: Payload + ?Sized> Reply<R> {
+    /// Its bytes, as they were answered: of an unsized one up to its last element, of an encoded one what the
+    /// codec has made of it.
+    pub fn bytes(&self) -> &[u8] {
+        crate::channel::bytes_of(self.raw())
+    }
+
     #[inline(always)]
     fn raw(&self) -> &R::Raw {
         // SAFETY: A value in mapped memory, as was looked at when it was received; the call is ours until it is
@@ -739,7 +756,7 @@ pub struct Replier<Q: Payload + ?Sized, R: Payload + ?Sized> {
     waiter: Waiter,
     /// The last that was seen of calls that were made again.
     returned: u64,
-    message: PhantomData<fn() -> (Box<Q>, Box<R>)>,
+    message: PhantomData<fn(Box<R>) -> Box<Q>>,
 }
 
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Replier<Q, R> {
@@ -768,6 +785,11 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Replier<Q, R> {
     /// bytes. 0 for replies of fixed size.
     pub fn max_reply_len(&self) -> usize {
         self.at.party().reply().max_len()
+    }
+
+    /// The most elements that a request may have, see [`Channel::max_len`].
+    pub fn max_len(&self) -> usize {
+        self.at.party().message().max_len()
     }
 
     /// The next request. Blocks until there is one.
@@ -805,6 +827,19 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Replier<Q, R> {
     /// How many clients are alive. 0 also in a forked child.
     pub fn clients(&self) -> usize {
         self.at.party().alive(Side::Subscribers)
+    }
+
+    /// Waits until at least `n` clients are there, and says whether they came in time.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`].
+    pub fn wait_for_clients(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
+        let enough = || {
+            let enough = self.clients() >= n;
+            self.at.party().check(self.at.channel()).map(|()| enough)
+        };
+        wait_for_participants(timeout, enough, || self.waiter.take_interrupt())
     }
 
     /// Something that ends a blocking call of this replier, from another thread or from a signal handler.
@@ -891,7 +926,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Replier<Q, R> {
     fn request(&self, taken: Taken) -> Result<Request<Q, R>, RecvError> {
         let party = self.at.party();
         let channel = || self.at.channel().to_owned();
-        let sequence = taken.slot().into();
+        let sequence = taken.number(party.slots().slots());
         let message = match party.taken::<Q::Raw>(&taken) {
             Ok(message) => message,
             Err(invalid) => {
@@ -1025,6 +1060,12 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Request<Q, R> {
         self.open.taken.as_ref().map_or(0, Taken::deliveries)
     }
 
+    /// Its bytes, as they were sent: of an unsized one up to its last element, of an encoded one what the
+    /// codec has made of it.
+    pub fn bytes(&self) -> &[u8] {
+        crate::channel::bytes_of(self.raw())
+    }
+
     #[inline(always)]
     fn raw(&self) -> &Q::Raw {
         // SAFETY: A value in mapped memory, as was looked at when the request was received; it is ours until it
@@ -1151,7 +1192,7 @@ unsafe impl<Q: Payload + ?Sized, R: Payload + ?Sized> Slot for Answer<Q, R> {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn elements(&self) -> usize {
         self.len
     }
 

@@ -512,7 +512,7 @@ impl Wanted<'_> {
         if let (Some(found), Some(own)) = (&found.schemas.reply, &own.reply)
             && found != own
         {
-            return Err(mismatch(found, own, found.difference(own)));
+            return Err(mismatch(found, own, found.difference(own).within("reply")));
         }
         let fixed = |option, schema: &Schema| AttachError::FixedSize {
             channel: name(),

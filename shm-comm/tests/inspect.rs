@@ -3,14 +3,19 @@
 mod common;
 
 use shm_comm::{
-    Access, AttachError, Channel, ChannelInfo, Error, Pattern, Publisher, Schema, ShmMessage,
-    Subscriber, SubscriberOptions, Wait, channels,
+    Access, AttachError, CallError, Channel, ChannelInfo, Error, Pattern, Publisher, Puller,
+    PullerOptions, Pusher, PusherOptions, Replier, Requester, Schema, ShmMessage, Subscriber,
+    SubscriberOptions, Wait, channels,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
+/// Bytes of a segment before its name.
+const HEADER: usize = 216;
+/// Bytes of a ring of a few small slots.
+const PAGE: usize = 4096;
 
 struct Root(tempfile::TempDir);
 
@@ -25,15 +30,22 @@ impl Root {
         Channel::new(name).root(self.path())
     }
     fn file(&self, name: &str) -> PathBuf {
-        self.path().join(format!("{name}.pubsub"))
+        self.file_of(name, Pattern::PubSub)
+    }
+    fn file_of(&self, name: &str, pattern: Pattern) -> PathBuf {
+        self.path().join(format!("{name}.{pattern}"))
     }
     fn files(&self) -> usize {
         std::fs::read_dir(self.path()).unwrap().count()
     }
     /// What a channel looks like whose participants were killed.
     fn leave_stale(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.file(name), bytes).unwrap();
-        set_mode(&self.file(name), 0o600);
+        self.leave(name, Pattern::PubSub, bytes);
+    }
+    fn leave(&self, name: &str, pattern: Pattern, bytes: &[u8]) {
+        let file = self.file_of(name, pattern);
+        std::fs::write(&file, bytes).unwrap();
+        set_mode(&file, 0o600);
     }
 }
 
@@ -351,7 +363,7 @@ fn a_damaged_channel_is_the_error_that_attaching_gives() {
     assert!(checked("open").ends_with("everybody may write to it (mode 0622)"));
     // Still attached, so that the newcomer does not replace it.
     std::fs::rename(root.file("whole"), root.file("renamed")).unwrap();
-    assert!(checked("renamed").ends_with("holds channel \"whole\", pattern 1"));
+    assert!(checked("renamed").ends_with("holds the pubsub \"whole\""));
     let name = "channel name \"\" is empty";
     assert_eq!(root.channel("").info().unwrap_err().to_string(), name);
     drop(publisher);
@@ -389,7 +401,7 @@ fn garbage_behind_a_header_gives_garbage_and_no_harm() {
     let whole = std::fs::read(root.file("numbers")).unwrap();
     drop(publisher);
     let schema = Schema::of::<u64>().to_bytes().unwrap();
-    let header = (160 + "numbers".len() + schema.len()).next_multiple_of(64);
+    let header = (HEADER + "numbers".len() + schema.len()).next_multiple_of(64);
     for garbage in [0xff, 0x80, 0x7f, 0x01, 0] {
         let mut bytes = whole.clone();
         bytes[header..].fill(garbage);
@@ -448,4 +460,476 @@ fn a_subscriber_counts_the_publishers_that_have_replaced_its_channel() {
     assert_eq!(subscriber.publishers(), 2);
     drop(second);
     assert_eq!(subscriber.publishers(), 1);
+}
+
+#[test]
+fn a_look_at_a_queue_shows_who_is_there_and_what_is_in_it() {
+    let root = Root::new();
+    let channel = root.channel("jobs").depth(8).max_publishers(3).max_subscribers(5);
+    let mut first = Pusher::<Point>::new(&channel).unwrap();
+    let mut second = Pusher::<Point>::new(&channel).unwrap();
+    let mut worker = Puller::<Point>::new(&channel).unwrap();
+    let idle = Puller::<Point>::new(&channel).unwrap();
+    for _ in 0..5 {
+        first.send(&Point { x: 1.0, y: 2.0 }).unwrap();
+    }
+    worker.recv().unwrap().done();
+    worker.recv().unwrap().reject();
+    drop(worker.recv().unwrap()); // offered again
+    let held = [worker.recv().unwrap(), worker.recv().unwrap()];
+    let loan = second.loan().unwrap();
+
+    let info = info(&root.channel("jobs"));
+    assert_eq!((info.pattern, info.type_name.as_str()), (Pattern::Queue, "Point"));
+    assert_eq!((info.depth, info.slots, info.max_len), (8, 8, None));
+    assert_eq!((info.max_publishers, info.max_subscribers), (3, 5));
+    assert!(info.reply.is_none() && info.service.is_none());
+    assert!(!info.is_stale && !info.is_waiting && !info.is_retired);
+    let queue = info.queue.unwrap();
+    assert_eq!((queue.queued, queue.free, queue.held, queue.dead_letters), (1, 3, 3, 1));
+    assert!(queue.oldest.is_some_and(|age| age < SOON), "{queue:?}");
+    assert_eq!((queue.pushed, queue.delivered, queue.redelivered), (5, 5, 1));
+    assert_eq!(queue.dead_lettered, 1);
+    // The same as its participants say, but for the age, which goes on.
+    let mut said = idle.stats();
+    said.oldest = queue.oldest;
+    assert_eq!(queue, said);
+
+    let pushers: Vec<_> =
+        info.publishers.iter().map(|p| (p.number, p.published, p.held, p.generation)).collect();
+    assert_eq!(pushers, [(0, 5, 0, 0), (1, 0, 1, 0)]);
+    let pullers: Vec<_> = info
+        .subscribers
+        .iter()
+        .map(|s| (s.number, s.held, s.delivered, s.redelivered, s.dead_lettered))
+        .collect();
+    assert_eq!(pullers, [(0, 2, 5, 1, 1), (1, 0, 0, 0, 0)]);
+    for publisher in &info.publishers {
+        assert!(publisher.alive && !publisher.sleeping && publisher.process_start > 0);
+        assert_eq!(publisher.pid, std::process::id());
+    }
+    for subscriber in &info.subscribers {
+        assert!(subscriber.alive && subscriber.listens && !subscriber.sleeping);
+        assert_eq!((subscriber.pid, subscriber.called), (std::process::id(), 0));
+    }
+    drop((held, loan));
+    let letter = worker.dead_letters().unwrap().unwrap();
+    let found = self::info(&channel);
+    let queue = found.queue.unwrap();
+    assert_eq!((queue.queued, queue.held, queue.dead_letters), (3, 0, 1));
+    assert_eq!(found.subscribers[0].held, 1, "it looks at a dead letter");
+    letter.done();
+    while let Some(job) = worker.try_recv().unwrap() {
+        job.done();
+    }
+    let queue = self::info(&channel).queue.unwrap();
+    assert_eq!((queue.free, queue.oldest), (8, None));
+    drop((first, second, worker, idle));
+    assert_eq!(root.files(), 0);
+}
+
+#[test]
+fn a_look_at_a_service_shows_its_calls_and_who_has_them() {
+    let root = Root::new();
+    let channel = root.channel("sum").depth(8).max_len(10).max_reply_len(20);
+    let mut client = Requester::<[u16], [u32]>::new(&channel).unwrap();
+    let mut other = Requester::<[u16], [u32]>::new(&channel).unwrap();
+    let no_server = other.request(&[1], Duration::from_millis(1)).unwrap_err();
+    assert!(matches!(no_server, CallError::NoServer { .. }), "{no_server}");
+    let mut server = Replier::<[u16], [u32]>::new(&channel).unwrap();
+    let answered = client.send(&[1, 2]).unwrap();
+    let declined = client.send(&[2]).unwrap();
+    let served = client.send(&[3]).unwrap();
+    let waiting = other.send(&[4]).unwrap();
+    server.recv().unwrap().reply(&[3]).unwrap();
+    drop(server.recv().unwrap());
+    let request = server.recv().unwrap();
+
+    let info = info(&root.channel("sum"));
+    assert_eq!((info.pattern, info.type_name.as_str()), (Pattern::Service, "[u16]"));
+    assert_eq!((info.max_len, info.message_size), (Some(10), 20));
+    let reply = info.reply.unwrap();
+    assert_eq!((reply.type_name.as_str(), reply.max_len), ("[u32]", Some(20)));
+    assert_eq!((reply.size, reply.align), (80, 4));
+    assert_eq!((reply.schema, reply.layout_hash), (<[u32]>::schema(), <[u32]>::schema().hash()));
+    assert!(info.queue.is_none() && !info.is_stale && !info.is_waiting);
+    let service = info.service.unwrap();
+    assert_eq!(service, server.stats());
+    assert_eq!((service.queued, service.held, service.free), (1, 3, 4));
+    assert_eq!((service.called, service.served, service.timed_out), (5, 1, 1));
+
+    let servers: Vec<_> = info.publishers.iter().map(|p| (p.held, p.published)).collect();
+    assert_eq!(servers, [(1, 1)]);
+    let clients: Vec<_> =
+        info.subscribers.iter().map(|s| (s.held, s.called, s.timed_out)).collect();
+    assert_eq!(clients, [(3, 3, 0), (1, 2, 1)]);
+    assert!(info.subscribers.iter().all(|s| s.alive && s.listens && s.delivered == 0));
+
+    assert_eq!(answered.wait(SOON).unwrap()[..], [3]);
+    declined.wait(SOON).unwrap_err();
+    drop((served, waiting));
+    let service = self::info(&channel).service.unwrap();
+    assert_eq!((service.queued, service.held, service.failed), (0, 1, 1), "one is still served");
+    drop(request);
+    assert_eq!(self::info(&channel).service.unwrap().free, 8);
+}
+
+#[test]
+fn a_queue_with_anything_in_it_waits_and_is_not_stale() {
+    let root = Root::new();
+    let channel = root.channel("jobs").depth(4);
+    let look = || info(&channel);
+    let states = || (look().is_stale, look().is_waiting);
+    let mut pusher = Pusher::<u64>::new(&channel).unwrap();
+    assert_eq!(states(), (false, false));
+    let empty = std::fs::read(root.file_of("jobs", Pattern::Queue)).unwrap();
+    pusher.send(&1).unwrap();
+    drop(pusher);
+    assert_eq!(states(), (false, true));
+    assert!(look().publishers.is_empty() && look().subscribers.is_empty());
+    assert!(!channel.remove_stale().unwrap());
+    assert_eq!(look().queue.unwrap().queued, 1);
+
+    // A dead letter waits as well.
+    let mut puller = Puller::<u64>::new(&channel).unwrap();
+    puller.recv().unwrap().reject();
+    assert_eq!(states(), (false, false));
+    drop(puller);
+    assert_eq!((states(), look().queue.unwrap().dead_letters), ((false, true), 1));
+    assert!(!channel.remove_stale().unwrap());
+
+    // Who was killed while he held a job has left it.
+    let mut pusher = Pusher::<u64>::new(&channel).unwrap();
+    let mut puller = Puller::<u64>::new(&channel).unwrap();
+    pusher.send(&2).unwrap();
+    let job = puller.recv().unwrap();
+    let other = Root::new();
+    other.leave(
+        "jobs",
+        Pattern::Queue,
+        &std::fs::read(root.file_of("jobs", Pattern::Queue)).unwrap(),
+    );
+    let killed = info(&other.channel("jobs"));
+    assert!(killed.is_waiting && !killed.is_stale);
+    let [worker] = &killed.subscribers[..] else { panic!("{killed:?}") };
+    assert!(!worker.alive && !worker.listens);
+    assert_eq!((worker.held, worker.pid), (1, std::process::id()));
+    assert!(!killed.publishers[0].alive);
+    assert!(!other.channel("jobs").remove_stale().unwrap());
+    assert_eq!(other.files(), 1);
+    let mut next = Puller::<u64>::new(other.channel("jobs")).unwrap();
+    let again = next.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!((*again, again.deliveries()), (2, 2));
+    again.done();
+    next.dead_letters().unwrap().unwrap().done();
+    drop(next);
+    assert_eq!(other.files(), 0);
+
+    // With nothing in it, it is as any other channel.
+    other.leave("jobs", Pattern::Queue, &empty);
+    let stale = info(&other.channel("jobs"));
+    assert!(stale.is_stale && !stale.is_waiting);
+    assert!(other.channel("jobs").remove_stale().unwrap());
+    assert_eq!(other.files(), 0);
+
+    job.done();
+    puller.dead_letters().unwrap().unwrap().done();
+    drop((pusher, puller));
+    assert_eq!(root.files(), 0);
+}
+
+#[test]
+fn a_service_that_nobody_is_attached_to_is_stale_whatever_was_called() {
+    let (root, other) = (Root::new(), Root::new());
+    let channel = root.channel("sum");
+    let mut client = Requester::<u64, u64>::new(&channel).unwrap();
+    let mut server = Replier::<u64, u64>::new(&channel).unwrap();
+    let _calls = [client.send(&1).unwrap(), client.send(&2).unwrap()];
+    let _request = server.recv().unwrap();
+    let bytes = std::fs::read(root.file_of("sum", Pattern::Service)).unwrap();
+    other.leave("sum", Pattern::Service, &bytes);
+    let killed = info(&other.channel("sum"));
+    assert!(killed.is_stale && !killed.is_waiting);
+    assert_eq!((killed.publishers[0].held, killed.subscribers[0].held), (1, 2));
+    assert!(!killed.publishers[0].alive && !killed.subscribers[0].alive);
+    assert!(other.channel("sum").remove_stale().unwrap());
+    assert_eq!(other.files(), 0);
+}
+
+#[test]
+fn those_who_wait_at_a_queue_or_a_service_are_shown_asleep() {
+    let root = Root::new();
+    let (jobs, sum) = (root.channel("jobs").depth(1), root.channel("sum"));
+    let (pulls, pushes) = (PullerOptions::new(), PusherOptions::new());
+    let mut puller = Puller::<u64>::with(&jobs, pulls.wait(Wait::Sleep)).unwrap();
+    let mut pusher = Pusher::<u64>::with(&jobs, pushes.wait(Wait::Sleep)).unwrap();
+    let mut server = Replier::<u64, u64>::new(&sum).unwrap();
+    let mut client = Requester::<u64, u64>::new(&sum).unwrap();
+    let wait_for = |is_so: &dyn Fn() -> bool| {
+        let end = Instant::now() + SOON;
+        while !is_so() {
+            assert!(Instant::now() < end);
+        }
+    };
+    let stop = puller.interrupter();
+    let thread = std::thread::spawn(move || puller.recv().map(drop));
+    wait_for(&|| info(&jobs).subscribers[0].sleeping);
+    stop.interrupt();
+    thread.join().unwrap().unwrap_err();
+
+    let stop = pusher.interrupter();
+    let thread = std::thread::spawn(move || {
+        pusher.send(&1).unwrap();
+        (pusher.send(&2), pusher)
+    });
+    wait_for(&|| info(&jobs).publishers[0].sleeping);
+    stop.interrupt();
+    thread.join().unwrap().0.unwrap_err();
+
+    let stop = server.interrupter();
+    let thread = std::thread::spawn(move || (server.recv().map(drop), server));
+    wait_for(&|| info(&sum).publishers[0].sleeping);
+    stop.interrupt();
+    let (interrupted, mut server) = thread.join().unwrap();
+    interrupted.unwrap_err();
+
+    let stop = client.interrupter();
+    let thread = std::thread::spawn(move || client.request(&1, SOON).unwrap_err());
+    let request = server.recv().unwrap();
+    wait_for(&|| info(&sum).subscribers[0].sleeping);
+    stop.interrupt();
+    thread.join().unwrap();
+    drop(request);
+
+    let mut puller = Puller::<u64>::new(&jobs).unwrap();
+    puller.recv().unwrap().done();
+}
+
+#[test]
+fn a_look_at_a_queue_or_a_service_changes_nothing() {
+    let root = Root::new();
+    let (jobs, sum) = (root.channel("jobs").depth(4), root.channel("sum").depth(4));
+    let mut pusher = Pusher::<u64>::new(&jobs).unwrap();
+    let mut puller = Puller::<u64>::new(&jobs).unwrap();
+    (0..3).for_each(|job| pusher.send(&job).unwrap());
+    puller.recv().unwrap().reject();
+    let job = puller.recv().unwrap();
+    let mut client = Requester::<u64, u64>::new(&sum).unwrap();
+    let mut server = Replier::<u64, u64>::new(&sum).unwrap();
+    let calls = [client.send(&1).unwrap(), client.send(&2).unwrap()];
+    let request = server.recv().unwrap();
+    let look = || {
+        [("jobs", Pattern::Queue), ("sum", Pattern::Service)].map(|(name, pattern)| {
+            let path = root.file_of(name, pattern);
+            let file = std::fs::metadata(&path).unwrap();
+            let times = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+            (std::fs::read(path).unwrap(), times, file.mode(), file.blocks())
+        })
+    };
+    let before = look();
+    for _ in 0..10 {
+        assert_eq!(names(root.path()), ["jobs", "sum"]);
+        for channel in [&jobs, &sum] {
+            info(channel);
+            assert_eq!(channel.check().unwrap(), [""; 0]);
+            assert!(!channel.remove_stale().unwrap());
+        }
+    }
+    assert!(look() == before);
+    request.reply(&7).unwrap();
+    server.recv().unwrap().reply(&8).unwrap();
+    let [one, two] = calls.map(|call| *call.wait(SOON).unwrap());
+    assert_eq!((*job, one, two), (1, 7, 8));
+    job.done();
+    assert_eq!(puller.take().unwrap(), 2);
+    puller.dead_letters().unwrap().unwrap().done();
+}
+
+#[test]
+fn nothing_is_wrong_with_a_queue_or_a_service_that_is_used() {
+    let root = Root::new();
+    let (jobs, sum) = (root.channel("jobs").depth(3), root.channel("sum").depth(3).max_len(4));
+    let end = Instant::now() + Duration::from_millis(500);
+    std::thread::scope(|scope| {
+        let keepers =
+            (Puller::<u64>::new(&jobs).unwrap(), Replier::<[u8], u64>::new(&sum).unwrap());
+        scope.spawn(|| {
+            let mut pusher = Pusher::<u64>::new(&jobs).unwrap();
+            while Instant::now() < end {
+                pusher.send_timeout(&1, Duration::from_millis(1)).ok();
+                // One that comes and goes, and writes for a while.
+                drop(Pusher::<u64>::new(&jobs).unwrap().try_loan().unwrap());
+            }
+        });
+        scope.spawn(|| {
+            let options = PullerOptions::new().max_deliveries(2);
+            let mut puller = Puller::<u64>::with(&jobs, options).unwrap();
+            let mut count = 0_u64;
+            let timeout = Duration::from_millis(1);
+            while Instant::now() < end {
+                count += 1;
+                match puller.recv_timeout(timeout).unwrap() {
+                    Some(job) if count.is_multiple_of(3) => drop(job),
+                    Some(job) => job.done(),
+                    None => {}
+                }
+                if let Ok(Some(letter)) = puller.dead_letters() {
+                    if count.is_multiple_of(2) { letter.done() } else { drop(letter) }
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut server = Replier::<[u8], u64>::new(&sum).unwrap();
+            while Instant::now() < end {
+                if let Ok(Some(request)) = server.recv_timeout(Duration::from_millis(1))
+                    && request[0] != 0
+                {
+                    request.reply(&1).unwrap();
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut client = Requester::<[u8], u64>::new(&sum).unwrap();
+            for count in 0_u64.. {
+                if Instant::now() >= end {
+                    break;
+                }
+                let timeout = Duration::from_micros(if count % 5 == 0 { 1 } else { 1000 });
+                let _ = client.request(&[(count % 3) as u8; 4], timeout);
+            }
+        });
+        while Instant::now() < end {
+            for channel in [&jobs, &sum] {
+                let info = info(channel);
+                assert!(!info.is_stale && !info.is_waiting);
+                assert!(info.publishers.iter().all(|one| one.alive), "{info:?}");
+                assert!(info.subscribers.iter().all(|one| one.alive), "{info:?}");
+                assert_eq!(channel.check().unwrap(), [""; 0]);
+            }
+        }
+        drop(keepers);
+    });
+    let mut puller = Puller::<u64>::new(&jobs).unwrap();
+    while let Some(job) = puller.try_recv().unwrap() {
+        job.done();
+    }
+    while let Some(letter) = puller.dead_letters().unwrap() {
+        letter.done();
+    }
+    drop(puller);
+    assert_eq!(root.files(), 0);
+}
+
+/// What is written to a segment that was right, and what is said of it.
+#[track_caller]
+fn damaged(pattern: Pattern, whole: &[u8], offset: usize, bytes: &[u8], says: &str) {
+    let root = Root::new();
+    let mut damaged = whole.to_vec();
+    damaged[offset..][..bytes.len()].copy_from_slice(bytes);
+    root.leave("c", pattern, &damaged);
+    let channel = root.channel("c");
+    let problems = channel.check().unwrap();
+    let [problem] = &problems[..] else { panic!("{says}: {problems:?}") };
+    assert!(problem.contains(says), "{says}: {problem}");
+    info(&channel);
+}
+
+#[test]
+fn what_nobody_can_have_left_in_a_queue_is_found() {
+    let root = Root::new();
+    let channel = root.channel("c").depth(4).max_len(2).max_publishers(2).max_subscribers(2);
+    let mut pusher = Pusher::<[u64]>::new(&channel).unwrap();
+    let mut puller = Puller::<[u64]>::new(&channel).unwrap();
+    // One is held, one is a dead letter, one is ready, one is free.
+    (0..3).for_each(|job| pusher.send(&[job]).unwrap());
+    let held = puller.recv().unwrap();
+    puller.recv().unwrap().reject();
+    let whole = std::fs::read(root.file_of("c", Pattern::Queue)).unwrap();
+    assert!(channel.check().unwrap().is_empty());
+    held.done();
+    puller.recv().unwrap().done();
+    puller.dead_letters().unwrap().unwrap().done();
+    drop((pusher, puller));
+
+    let schema = Schema::of::<[u64]>().to_bytes().unwrap();
+    let control = (HEADER + 1 + schema.len()).next_multiple_of(64);
+    let ring = whole.len() - PAGE;
+    let slot = |number: usize| ring + 64 * number;
+    let word = |number: usize| u64::from_ne_bytes(*whole[slot(number)..].first_chunk().unwrap());
+    let check = |offset, bytes: u64, says: &str| {
+        damaged(Pattern::Queue, &whole, offset, &bytes.to_ne_bytes(), says);
+    };
+    check(slot(3), 15, "slot 3, 0xf, is in a state that nobody writes");
+    check(slot(3), 7, "in a state that slots of this pattern never have");
+    check(slot(3), 1 << 4, "owned by somebody who cannot have it");
+    check(slot(0), word(0) | 0xfff << 4, "owned by somebody who cannot have it");
+    // By a pusher.
+    check(slot(0), word(0) & !(0xfff << 4) | 1 << 4, "owned by somebody who cannot have it");
+    check(slot(2), word(2) | 1 << 62, "in a lap to which the head does not fit");
+    check(slot(2) + 16, 3, "longer than there is room");
+    check(slot(1) + 16, u64::MAX, "longer than there is room");
+    check(control, 1, "its bitmap of rings is 0x1, and a queue has none");
+    check(control + 64, 0b111, "its bitmap of pullers is 0x7, for 2 pullers");
+    check(control + 72, 1 << 40, "for 2 pushers");
+    check(control + 128, 1 << 2, "its bitmap of sleepers is 0x4, for 2 pullers");
+    check(control + 136, 1 << 63, "for 2 pushers");
+    check(control + 192, 4, "its head is 0x4, in a lap of 4 slots");
+    check(control + 256, 0xfffff, "its tail is 0xfffff, in a lap of 4 slots");
+    check(control + 256, 1 << 30, "its tail, 0x40000000, is ahead of its head");
+    // All slots together are one sentence.
+    let mut bytes = whole[ring..].to_vec();
+    (0..4).for_each(|slot| bytes[64 * slot] = 0x0f);
+    damaged(Pattern::Queue, &whole, ring, &bytes, "(and so are 3 others)");
+}
+
+#[test]
+fn what_nobody_can_have_left_in_a_service_is_found() {
+    let root = Root::new();
+    let channel = root.channel("c").depth(4).max_publishers(2).max_subscribers(2).max_reply_len(2);
+    let mut client = Requester::<u64, [u64]>::new(&channel).unwrap();
+    let mut server = Replier::<u64, [u64]>::new(&channel).unwrap();
+    // One is answered, one is served, one waits, one slot is free.
+    let _calls = [1, 2, 3].map(|number| client.send(&number).unwrap());
+    server.recv().unwrap().reply(&[1, 2]).unwrap();
+    let _served = server.recv().unwrap();
+    let whole = std::fs::read(root.file_of("c", Pattern::Service)).unwrap();
+    assert!(channel.check().unwrap().is_empty());
+
+    let slot = |number: usize| whole.len() - PAGE + 64 * number;
+    let word = |number: usize| u64::from_ne_bytes(*whole[slot(number)..].first_chunk().unwrap());
+    let check = |offset, bytes: u64, says: &str| {
+        damaged(Pattern::Service, &whole, offset, &bytes.to_ne_bytes(), says);
+    };
+    check(slot(0) + 16, 3, "answered by more than there is room for");
+    check(slot(3), 4, "in a state that slots of this pattern never have");
+    check(slot(1) + 8, 0, "owned by somebody who cannot have it");
+    check(slot(2), word(2) & !(0xfff << 4), "owned by somebody who cannot have it");
+    check(slot(2), word(2) | 14, "in a state that nobody writes");
+}
+
+/// The header is whole; of the rest nothing is.
+#[test]
+fn garbage_behind_the_header_of_a_queue_or_a_service_does_no_harm() {
+    let root = Root::new();
+    let channel = root.channel("c").depth(8);
+    let pusher = Pusher::<u64>::new(&channel).unwrap();
+    let client = Requester::<u64, u64>::new(&channel).unwrap();
+    for pattern in [Pattern::Queue, Pattern::Service] {
+        let whole = std::fs::read(root.file_of("c", pattern)).unwrap();
+        let schema = Schema::of::<u64>().to_bytes().unwrap().len();
+        let schemas = if pattern == Pattern::Queue { schema } else { 2 * schema };
+        let control = (HEADER + 1 + schemas).next_multiple_of(64);
+        for garbage in [0xff, 0x80, 0x7f, 0x33, 0x22, 0x01] {
+            let other = Root::new();
+            let mut bytes = whole.clone();
+            bytes[control..].fill(garbage);
+            other.leave("c", pattern, &bytes);
+            let found = info(&other.channel("c"));
+            assert!(!found.publishers.is_empty() && !found.subscribers.is_empty());
+            assert!(found.publishers.iter().all(|one| !one.alive && one.held <= 8));
+            assert!(found.subscribers.iter().all(|one| !one.alive && one.held <= 8));
+            assert!(!other.channel("c").check().unwrap().is_empty(), "{garbage:#x}");
+        }
+    }
+    drop((pusher, client));
 }

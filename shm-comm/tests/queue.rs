@@ -759,7 +759,6 @@ fn several_jobs_that_are_dropped_at_a_time_all_come_before_the_queue_has_gone_ro
 }
 
 #[test]
-#[ignore = "only one of them comes at once, the others in their turn"]
 fn several_jobs_that_are_dropped_at_a_time_are_offered_again_at_once() {
     let root = Root::new();
     let mut pusher = Pusher::<u64>::new(root.depth(16)).unwrap();
@@ -1372,7 +1371,6 @@ fn a_puller_that_never_blocks_follows_too() {
 }
 
 #[test]
-#[ignore = "it looks at the old segment until it receives something"]
 fn a_puller_that_waits_for_pushers_counts_one_that_has_replaced_the_queue() {
     let root = Root::new();
     let mut puller = root.puller();
@@ -1383,7 +1381,6 @@ fn a_puller_that_waits_for_pushers_counts_one_that_has_replaced_the_queue() {
 }
 
 #[test]
-#[ignore = "it looks at the old segment until it receives something"]
 fn a_puller_that_only_looks_for_dead_letters_finds_them_after_the_queue_was_replaced() {
     let root = Root::new();
     let mut undertaker = root.puller();

@@ -16,6 +16,7 @@ use crate::error::{AttachError, WaitError};
 use crate::events;
 use crate::header::{self, Geometry, Record, Room, Schemas};
 use crate::liveness::{self, Place, Side};
+use crate::look;
 use crate::message::{Invalid, ShmMessage};
 use crate::options::Channel;
 use crate::os::{self, Protection};
@@ -223,9 +224,9 @@ fn fillers(pattern: Pattern) -> Side {
 pub enum Tally {
     /// Jobs pushed, jobs delivered, calls made, calls answered.
     Handled = 0,
-    /// Deliveries that were not the first. Of a client calls that ended without a reply.
+    /// Deliveries that were not the first. Of a client calls that failed.
     Again = 1,
-    /// Jobs that became dead letters. Of a client those of its calls that timed out.
+    /// Jobs that became dead letters. Of a client calls that timed out.
     Dead = 2,
 }
 
@@ -237,6 +238,8 @@ pub struct Party {
     pattern: Pattern,
     place: Place,
     me: OwnerId,
+    /// Where in the control area this place counts.
+    tallies: u64,
     /// After so many deliveries a job is a dead letter.
     limit: u32,
     owner: Owner,
@@ -269,6 +272,7 @@ impl Party {
             pattern: *pattern,
             place,
             me: owner_id(place),
+            tallies: segment.geometry().bed_offset(place) + header::COUNTS_OFFSET,
             limit: *limit,
             owner: segment.owner(),
             asleep: AtomicU32::new(0),
@@ -346,8 +350,14 @@ impl Party {
     /// What this place counts.
     #[inline(always)]
     fn tally(&self, tally: Tally) -> &AtomicU64 {
-        let bed = self.segment.geometry().bed_offset(self.place);
-        self.control().line(bed + header::COUNTS_OFFSET + 8 * tally as u64)
+        self.control().line(self.tallies + 8 * tally as u64)
+    }
+
+    /// Others have a place on this side, too, or had one and were not found dead.
+    #[inline(always)]
+    pub fn is_in_company(&self) -> bool {
+        let registered = self.control().registered_of(self.place.side());
+        registered.load(Ordering::Relaxed) & !(1 << self.place.number()) != 0
     }
 
     /// Counts one more. Samples of one handle may be given back by several threads.
@@ -664,6 +674,7 @@ impl Party {
         let delivered = calls::reply(&self.slots, taken);
         if delivered {
             self.wake(client);
+            // Only now: nobody waits for that.
             self.count(Tally::Handled);
         } else {
             self.wake_filler(slot);
@@ -836,6 +847,18 @@ impl Attachment {
     #[inline(always)]
     pub fn is_retired(&self) -> bool {
         self.party.control().is_retired()
+    }
+
+    /// How many publishers are alive: where the channel is now, also if this is not there yet.
+    pub fn publishers(&self) -> usize {
+        match self.is_here_and_retired() {
+            true => look::publishers(&self.wanted.channel, self.wanted.pattern),
+            false => self.party.alive(Side::Publishers),
+        }
+    }
+
+    fn is_here_and_retired(&self) -> bool {
+        self.party.is_here() && self.is_retired()
     }
 
     /// Whether it sleeps elsewhere than when it was opened.

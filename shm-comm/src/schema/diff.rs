@@ -50,6 +50,19 @@ impl SchemaDiff {
         self.add(path, text);
     }
 
+    /// The same, of a part of what a channel carries.
+    pub(crate) fn within(mut self, part: &str) -> SchemaDiff {
+        for difference in &mut self.differences {
+            let dot = if difference.path.is_empty() || difference.path.starts_with('[') {
+                ""
+            } else {
+                "."
+            };
+            difference.path = format!("{part}{dot}{}", difference.path);
+        }
+        self
+    }
+
     fn add(&mut self, path: &str, text: String) {
         if self.differences.len() < MAX_LISTED {
             self.differences.push(Difference { path: path.to_owned(), text });
