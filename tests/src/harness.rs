@@ -99,6 +99,11 @@ impl Peer {
         Peer(peer(program, root, channel, role, argument).spawn().unwrap())
     }
 
+    /// Starts one with more arguments than usual.
+    pub fn spawn(command: &mut Command) -> Peer {
+        Peer(command.spawn().unwrap())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: No pointers are involved; it was not waited for, so the pid is still its own.
@@ -152,6 +157,26 @@ pub fn random(below: u64) -> u64 {
 /// Says something that is seen also if the test passes.
 pub fn report(text: std::fmt::Arguments) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Takes some times, none of which may be above a quarter of a second. The machine may be busy: so each is
+/// tried again a few times.
+pub fn within_a_quarter_of_a_second(what: &str, time: impl Fn() -> Duration) {
+    const BOUND: Duration = Duration::from_millis(250);
+    let mut times = Vec::new();
+    for _ in 0..8 {
+        let mut tries = 0;
+        loop {
+            let time = time();
+            times.push(time);
+            if time < BOUND {
+                break;
+            }
+            tries += 1;
+            assert!(tries < 5, "{what}: {times:.1?}");
+        }
+    }
+    report(format_args!("{what} after {times:.1?}"));
 }
 
 /// Tells threads to stop when the test ends, also by a panic.

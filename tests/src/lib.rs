@@ -1,7 +1,12 @@
 //! What the peer and the tests that start it have in common.
 
+pub mod campaign;
+pub mod handover;
 pub mod harness;
 pub mod isolation;
+pub mod notes;
+pub mod scenes;
+pub mod system_calls;
 pub mod trace;
 
 use shm_comm::{RecvError, Sample, ShmMessage, Subscriber};
