@@ -1,5 +1,6 @@
 //! Push and pull: a queue of jobs, each of which one worker gets; and another, if that dies.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -22,7 +23,7 @@ use crate::os;
 use crate::pattern::Pattern;
 use crate::payload::Payload;
 use crate::pubsub::wait_for_participants;
-use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken};
+use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken, Turn};
 use crate::schema::Schema;
 use crate::sync::Ordering;
 use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter};
@@ -162,6 +163,9 @@ impl<T: Payload + ?Sized> Pusher<T> {
         });
         // Mostly there is room in a moment, and nothing else the matter.
         let mut looks = matches!(wait, Wait::Not);
+        if !looks {
+            self.let_others_work();
+        }
         loop {
             if looks {
                 self.look_for_room()?;
@@ -195,6 +199,19 @@ impl<T: Payload + ?Sized> Pusher<T> {
 }
 
 impl<T: Payload + ?Sized> Pusher<T> {
+    /// Waits a moment for room for several jobs, for somebody who is faster than those who do them: every look
+    /// takes the line away from who is just taking the next one.
+    #[inline]
+    fn let_others_work(&self) {
+        let slots = self.at.party().slots();
+        for _ in 0..LOOKS_FOR_BATCH {
+            if queue::has_room_for_batch(slots) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     /// For somebody who finds no room: who holds a slot may be dead, and perhaps nobody will ever make room.
     #[cold]
     fn look_for_room(&mut self) -> Result<(), PushError> {
@@ -210,6 +227,9 @@ impl<T: Payload + ?Sized> Pusher<T> {
         Ok(())
     }
 }
+
+/// So often whoever is faster than the other side looks whether that has got on. A few microseconds.
+const LOOKS_FOR_BATCH: u32 = 256;
 
 /// For how long to wait while a queue is full.
 #[derive(Clone, Copy)]
@@ -474,6 +494,8 @@ pub struct Puller<T: Payload + ?Sized> {
     returned: u64,
     /// When it last looked for the dead, though there was enough to do.
     looked: u64,
+    /// So often it looks for several jobs before it waits for one.
+    lull: u32,
     /// The slot at which to go on with dead letters.
     letter: u32,
     message: PhantomData<fn() -> T>,
@@ -515,6 +537,7 @@ impl<T: Payload + ?Sized> Puller<T> {
             at,
             waiter: Waiter::new(options.wait),
             looked: os::coarse_now(),
+            lull: 0,
             letter: 0,
             message: PhantomData,
         })
@@ -629,9 +652,11 @@ impl<T: Payload + ?Sized> Puller<T> {
     /// There is nothing yet.
     fn recv_later(&mut self, timeout: Option<Duration>) -> Result<Option<Job<T>>, RecvError> {
         let mut patience = Patience::new(timeout);
+        self.let_others_work();
         loop {
             let (party, last) = (self.at.party(), self.returned);
             let slots = party.slots();
+            let looks = Cell::new(0_u32);
             let elsewhere =
                 || slots.returned().load(Ordering::Relaxed) != last || party.control().is_retired();
             let rhythm = if self.at.has_moved() && self.waiter.has_interrupters() {
@@ -643,7 +668,16 @@ impl<T: Payload + ?Sized> Puller<T> {
                 &self.waiter,
                 rhythm,
                 &mut patience,
-                || queue::is_ready(slots) || elsewhere(),
+                || match queue::look(slots) {
+                    Turn::Ready => true,
+                    Turn::Empty => elsewhere(),
+                    // It is written this very moment, mostly.
+                    Turn::Busy => {
+                        looks.set(looks.get() + 1);
+                        looks.get().is_multiple_of(LOOKS_BEHIND) && queue::is_ready(slots)
+                            || elsewhere()
+                    }
+                },
                 || queue::is_any_ready(slots) || elsewhere(),
             );
             if waited == Waited::Interrupted {
@@ -661,6 +695,23 @@ impl<T: Payload + ?Sized> Puller<T> {
             if self.at.is_retired() {
                 std::thread::sleep(HOMELESS_PAUSE);
             }
+        }
+    }
+
+    /// Waits a moment until there are several jobs, for somebody who is faster than those who push them. It is
+    /// found out by whether he meets them at their work; somebody who waits for single jobs does not.
+    #[inline]
+    fn let_others_work(&mut self) {
+        let slots = self.at.party().slots();
+        self.lull = match queue::look(slots) {
+            Turn::Empty => self.lull / 4 * 3,
+            Turn::Ready | Turn::Busy => (self.lull * 4).clamp(8, LOOKS_FOR_BATCH),
+        };
+        for _ in 0..self.lull {
+            if queue::is_batch_ready(slots) {
+                return;
+            }
+            std::hint::spin_loop();
         }
     }
 
@@ -775,6 +826,9 @@ impl<T: Payload + ?Sized> Puller<T> {
 fn returned(at: &Attachment) -> u64 {
     at.party().slots().returned().load(Ordering::Relaxed)
 }
+
+/// One in so many looks of somebody who waits goes behind a slot that is being written.
+const LOOKS_BEHIND: u32 = 16;
 
 /// How long to wait while the queue is just being replaced.
 const HOMELESS_PAUSE: Duration = Duration::from_micros(100);

@@ -54,7 +54,7 @@
 
 #[cfg(loom)]
 use crate::sync::model as breaks;
-use crate::sync::{AtomicU64, ChangeFirst, Ordering};
+use crate::sync::{AtomicU64, ChangeFirst, Ordering, Private};
 
 pub mod calls;
 
@@ -86,12 +86,30 @@ pub trait Memory {
     fn tail(&self) -> &AtomicU64;
     /// Changes when a job was put back, which may lie anywhere: a hint.
     fn returned(&self) -> &AtomicU64;
+    /// What this participant knows for itself.
+    fn own(&self) -> &Own;
     /// A hint: this slot is going to be written soon.
     #[inline(always)]
     fn expect_write(&self, _slot: u32) {}
     /// A hint: this slot is going to be taken soon.
     #[inline(always)]
     fn expect_take(&self, _slot: u32) {}
+}
+
+/// What one participant knows for itself, so that it need not ask the others for every slot: see [`begin`].
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Where it fills next, if nobody else has: everything before was filled, or passed.
+    fill: Private,
+    /// Where it takes next, if nobody else has: everything before was taken, or passed.
+    take: Private,
+    /// So far the head and the tail were moved on, as far as this participant is concerned.
+    fill_told: Private,
+    take_told: Private,
+    /// The tail, when it was last looked at to fill something.
+    tail_seen: Private,
+    /// The head, when it was last looked at to take something.
+    head_seen: Private,
 }
 
 /// A participant, in the word of a slot that it owns: 1 to 4095. 0 is nobody.
@@ -244,6 +262,24 @@ impl Position {
         self.0.wrapping_sub(other.0) as i64
     }
 
+    fn previous(self, slots: u32) -> Position {
+        match self.slot() {
+            0 => Position(self.0.wrapping_sub(LAP) | u64::from(slots - 1)),
+            _ => Position(self.0 - 1),
+        }
+    }
+
+    /// So many slots on, less than a lap.
+    #[inline(always)]
+    fn plus(self, n: u32, slots: u32) -> Position {
+        let slot = self.slot() + n;
+        if slot < slots {
+            Position(self.0 + u64::from(n))
+        } else {
+            Position(self.lap().next().0 + u64::from(slot - slots))
+        }
+    }
+
     #[inline(always)]
     fn next(self, slots: u32) -> Position {
         if self.slot() + 1 < slots { Position(self.0 + 1) } else { Position(self.lap().next().0) }
@@ -346,10 +382,39 @@ fn change_own(memory: &impl Memory, slot: u32, to: impl Fn(Word) -> Option<Word>
     false
 }
 
+/// Whoever fills or takes in turn moves head and tail on once in so many slots: they are lines that all share.
+const STRIDE: u32 = 8;
+/// So many slots before their turn the lines of a slot are fetched.
+const HINTED: u32 = 8;
+
+/// Moves a hint to where its participant is, unless it is there already.
+fn tell(hint: &AtomicU64, own: &Private, told: &Private) {
+    let to = own.get();
+    if told.get() == to {
+        return;
+    }
+    told.set(to);
+    let found = hint.load(Ordering::Acquire);
+    if Position(to).ahead_of(Position(found)) > 0 {
+        let _ = hint.compare_exchange(found, to, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
 #[inline(always)]
 fn help(hint: &AtomicU64, from: Position, slots: u32) {
     let to = from.next(slots).0;
     let _ = hint.compare_exchange(from.0, to, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// What a newcomer knows, before he fills or takes anything.
+pub fn begin(memory: &impl Memory) {
+    let own = memory.own();
+    let (head, tail) =
+        (memory.head().load(Ordering::Acquire), memory.tail().load(Ordering::Acquire));
+    own.fill.set(head);
+    own.fill_told.set(head);
+    own.take.set(tail);
+    own.take_told.set(tail);
 }
 
 /// The right to fill the next slot.
@@ -359,15 +424,27 @@ fn help(hint: &AtomicU64, from: Position, slots: u32) {
 /// [`Full`]: the next job to take has waited for a lap, or every slot is somebody's.
 #[inline(always)]
 pub fn claim(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
-    let slots = memory.slots();
-    let found = memory.head().load(Ordering::Acquire);
-    let at = Position::of(found, slots);
+    let (slots, own) = (memory.slots(), memory.own());
+    let at = Position::of(own.fill.get(), slots);
     let word = load(memory, at.slot());
-    if word.state() == State::Free && word.lap() == at.lap() && found == at.0 {
+    if word.state() == State::Free && word.lap() == at.lap() {
         let to = Word::new(at.lap(), 0, me, State::Writing);
         if change(memory, at.slot(), word, to) {
-            help(memory.head(), at, slots);
-            memory.expect_write(at.next(slots).slot());
+            let next = at.next(slots);
+            own.fill.set(next.0);
+            if next.slot().is_multiple_of(STRIDE) {
+                tell(memory.head(), &own.fill, &own.fill_told);
+                if slots > HINTED {
+                    own.tail_seen.set(memory.tail().load(Ordering::Relaxed));
+                }
+            }
+            if slots > HINTED {
+                // Not one that is still to be taken: its lines are somebody else's.
+                let soon = at.plus(HINTED, slots);
+                if Position(own.tail_seen.get().wrapping_add(LAP)).ahead_of(soon) > 0 {
+                    memory.expect_write(soon.slot());
+                }
+            }
             return Ok(Claim { slot: at.slot(), owner: me });
         }
     }
@@ -377,7 +454,8 @@ pub fn claim(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
 /// The same where somebody was faster or something is in the way.
 #[cold]
 fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
-    let slots = memory.slots();
+    let (slots, own) = (memory.slots(), memory.own());
+    tell(memory.head(), &own.fill, &own.fill_told);
     let mut moved = 0;
     for _ in 0..u64::from(slots) * u64::from(MOST_LAPS_AHEAD) + u64::from(TRIES) {
         let found = memory.head().load(Ordering::Acquire);
@@ -394,6 +472,8 @@ fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
                 let to = Word::new(at.lap(), 0, me, State::Writing);
                 if change(memory, at.slot(), word, to) {
                     help(memory.head(), at, slots);
+                    own.fill.set(at.next(slots).0);
+                    own.fill_told.set(at.next(slots).0);
                     return Ok(Claim { slot: at.slot(), owner: me });
                 }
             }
@@ -457,16 +537,28 @@ fn taken(memory: &impl Memory, me: OwnerId, slot: u32, word: Word) -> Option<Tak
 /// Takes the next job in turn, if there is one. What was put back may lie elsewhere: [`take_any`].
 #[inline(always)]
 pub fn take(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
-    let slots = memory.slots();
-    let at = Position::of(memory.tail().load(Ordering::Acquire), slots);
+    let (slots, own) = (memory.slots(), memory.own());
+    let at = Position::of(own.take.get(), slots);
     let word = load(memory, at.slot());
     if word.lap() == at.lap() {
         match word.state() {
             State::Ready => {
                 if let Some(taken) = taken(memory, me, at.slot(), word) {
                     let next = at.next(slots);
-                    memory.expect_take(next.slot());
-                    help(memory.tail(), at, slots);
+                    own.take.set(next.0);
+                    if next.slot().is_multiple_of(STRIDE) {
+                        tell(memory.tail(), &own.take, &own.take_told);
+                        if slots > HINTED {
+                            own.head_seen.set(memory.head().load(Ordering::Relaxed));
+                        }
+                    }
+                    if slots > HINTED {
+                        // Not one that is still to be filled: its lines are somebody else's.
+                        let soon = at.plus(HINTED, slots);
+                        if Position(own.head_seen.get()).ahead_of(soon) > 0 {
+                            memory.expect_take(soon.slot());
+                        }
+                    }
                     return Some(taken);
                 }
             }
@@ -481,10 +573,17 @@ pub fn take(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
 /// The same where somebody was faster or something is in the way.
 #[cold]
 fn take_behind(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
+    let (slots, own) = (memory.slots(), memory.own());
+    tell(memory.tail(), &own.take, &own.take_told);
     for _ in 0..TRIES {
-        let (at, word) = next_ready(memory)?;
+        let next = next_ready(memory);
+        // Everything before it is taken, or passed.
+        let tail = memory.tail().load(Ordering::Acquire);
+        own.take.set(tail);
+        own.take_told.set(tail);
+        let (at, word) = next?;
         if let Some(taken) = taken(memory, me, at.slot(), word) {
-            help(memory.tail(), at, memory.slots());
+            help(memory.tail(), at, slots);
             return Some(taken);
         }
     }
@@ -497,10 +596,10 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
     let mut found: Option<(Position, Word)> = None;
     // Each round ends, or finds one that is nearer: somebody has published it meanwhile.
     for _ in 0..TRIES {
-        let (mut at, head) = turn(memory);
+        let (mut at, end) = turn(memory);
         let mut passed = false;
         let mut nearer = None;
-        for _ in 0..=slots {
+        for _ in 0..=slots + STRIDE {
             if found.is_some_and(|(found, _)| found == at) {
                 break;
             }
@@ -519,7 +618,7 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
                 // Somebody writes it, or may be about to.
                 _ => passed = true,
             }
-            if at == head {
+            if at == end {
                 break;
             }
             at = at.next(slots);
@@ -536,28 +635,29 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
     found
 }
 
-/// The next position to take, and the next to fill. Every job that was published and not put back lies
-/// between them, or at one of them.
+/// The next position to take, and one that nobody has filled. Every job that was published and not put back
+/// lies between them, or at the first.
 fn turn(memory: &impl Memory) -> (Position, Position) {
     let slots = memory.slots();
     let found = memory.tail().load(Ordering::Acquire);
     let head = Position::of(memory.head().load(Ordering::Acquire), slots);
     let tail = Position::of(found, slots);
+    // The head may be behind: those who fill in turn move it on once in a while.
+    let end = (0..STRIDE).fold(head, |end, _| end.next(slots));
     let ahead = tail.ahead_of(head);
-    // It passes what was put back, taken, and will not be filled in that lap, also where the head has not
-    // been yet. What the head can fill it has not passed.
-    let is_sound = if ahead > 0 {
-        load(memory, head.slot()).lap().ahead_of(head.lap()) > 0
-    } else {
-        ahead >= -(LAP as i64)
+    // Where it is ahead it has passed something: that is in a later lap, which nothing is for garbage.
+    let passed = tail.previous(slots);
+    let is_sound = match ahead > 0 {
+        true => load(memory, passed.slot()).lap().ahead_of(passed.lap()) > 0,
+        false => ahead >= -(LAP as i64),
     };
     if is_sound && tail.0 == found {
-        return (tail, head);
+        return (tail, end);
     }
     // Nobody has taken anything for more than a lap, or it is garbage. A tail that is behind does no harm.
     let tail = Position(head.0.wrapping_sub(LAP));
     let _ = memory.tail().compare_exchange(found, tail.0, Ordering::AcqRel, Ordering::Relaxed);
-    (tail, head)
+    (tail, end)
 }
 
 /// Takes any job, wherever it lies, those first that have been delivered before.
@@ -572,8 +672,8 @@ pub fn take_any(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
 /// Whether a job lies where [`next_ready`] does not look. Those where it looks are taken in turn only.
 fn is_out_of_turn(memory: &impl Memory, slot: u32, word: Word) -> bool {
     let at = Position(word.lap().0 | u64::from(slot));
-    let (tail, head) = turn(memory);
-    at.ahead_of(tail) < 0 || at.ahead_of(head) > 0
+    let (tail, end) = turn(memory);
+    at.ahead_of(tail) < 0 || at.ahead_of(end) > 0
 }
 
 fn take_where(memory: &impl Memory, me: OwnerId, is: impl Fn(u32, Word) -> bool) -> Option<Taken> {
@@ -584,19 +684,60 @@ fn take_where(memory: &impl Memory, me: OwnerId, is: impl Fn(u32, Word) -> bool)
     })
 }
 
-/// Whether a job is there, in turn. A short look, for somebody who looks again and again.
+/// How the next turn stands, at a short look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Its job is there.
+    Ready,
+    /// Nobody has filled it, nor any behind it.
+    Empty,
+    /// Somebody is there. It may be worth looking behind it.
+    Busy,
+}
+
+/// Looks at the next turn, for somebody who looks again and again.
 #[inline(always)]
-pub fn is_ready(memory: &impl Memory) -> bool {
-    let at = Position::of(memory.tail().load(Ordering::Acquire), memory.slots());
+pub fn look(memory: &impl Memory) -> Turn {
+    let at = Position::of(memory.own().take.get(), memory.slots());
     let word = load(memory, at.slot());
-    if word.lap() == at.lap() {
-        match word.state() {
-            State::Ready => return true,
-            State::Free => return false,
-            _ => {}
-        }
+    match word.state() {
+        State::Ready if word.lap() == at.lap() => Turn::Ready,
+        State::Free if word.lap() == at.lap() => Turn::Empty,
+        _ => Turn::Busy,
     }
-    next_ready(memory).is_some()
+}
+
+/// Whether a job is there, in turn.
+pub fn is_ready(memory: &impl Memory) -> bool {
+    match look(memory) {
+        Turn::Ready => true,
+        Turn::Empty => false,
+        Turn::Busy => next_ready(memory).is_some(),
+    }
+}
+
+/// So many slots are a batch, for somebody who is faster than the other side.
+const BATCH: u32 = 16;
+
+fn batch(slots: u32) -> u32 {
+    BATCH.min(slots / 4)
+}
+
+/// Whether there is a batch to take: for a puller to whom jobs come one after the other, and who else would
+/// take every line away from its pusher in the middle of its work. A hint.
+pub fn is_batch_ready(memory: &impl Memory) -> bool {
+    let slots = memory.slots();
+    let at = Position::of(memory.own().take.get(), slots).plus(batch(slots), slots);
+    let word = load(memory, at.slot());
+    word.state() != State::Free || word.lap() != at.lap()
+}
+
+/// Whether there is room for a batch: the same on the other side.
+pub fn has_room_for_batch(memory: &impl Memory) -> bool {
+    let slots = memory.slots();
+    let at = Position::of(memory.own().fill.get(), slots).plus(batch(slots), slots);
+    let word = load(memory, at.slot());
+    word.state() != State::Ready || word.lap().ahead_of(at.lap()) >= 0
 }
 
 /// Whether a job is anywhere.
@@ -728,10 +869,13 @@ pub fn reap(memory: &impl Memory, owner: OwnerId, limit: u32) -> Reaped {
 
 /// Who owns slots, each once, besides the one who asks.
 pub fn owners(memory: &impl Memory, me: OwnerId) -> Vec<OwnerId> {
+    let mut seen = [0_u64; (OwnerId::MASK as usize + 1) / 64];
     let mut owners = Vec::new();
     for slot in 0..memory.slots() {
         let owner = load(memory, slot).owner();
-        if owner != OwnerId::NOBODY && owner != me && !owners.contains(&owner) {
+        let (word, bit) = (usize::from(owner.0) / 64, 1 << (owner.0 % 64));
+        if owner != OwnerId::NOBODY && owner != me && seen[word] & bit == 0 {
+            seen[word] |= bit;
             owners.push(owner);
         }
     }

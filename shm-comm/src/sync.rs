@@ -73,6 +73,31 @@ impl ChangeFirst for AtomicU64 {
     }
 }
 
+/// A number of one participant alone. It orders nothing, and no other process sees it; within a process it
+/// is shared only so far as its handle is.
+#[derive(Debug, Default)]
+pub struct Private(std::sync::atomic::AtomicU64);
+
+impl Clone for Private {
+    fn clone(&self) -> Private {
+        let copy = Private::default();
+        copy.set(self.get());
+        copy
+    }
+}
+
+impl Private {
+    #[inline(always)]
+    pub fn get(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[cfg(loom)]
 pub use model::fence;
 

@@ -123,7 +123,7 @@ mod blocking {
         /// The same, and an interrupter may not find him.
         pub const ELSEWHERE: Rhythm = Rhythm { sleep: LOOK_AGAIN_SOON, ..Rhythm::CALM };
         /// For somebody who is to see that others have died: soon if he is awake anyway.
-        pub const WATCHFUL: Rhythm = Rhythm { rounds: 1 << 11, ..Rhythm::CALM };
+        pub const WATCHFUL: Rhythm = Rhythm { rounds: 1 << 9, ..Rhythm::CALM };
         /// For somebody whose news come from one who may die.
         pub const ANXIOUS: Rhythm =
             Rhythm { sleep: LOOK_AGAIN_SOON, look_again: LOOK_AGAIN_SOON, ..Rhythm::WATCHFUL };

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    Control, assert_layout, attach, check, hand_over, prefetch_write, take_place, too_many,
+    Control, assert_layout, attach, check, hand_over, prefetch_read, prefetch_write, take_place,
+    too_many,
 };
 use crate::error::{AttachError, WaitError};
 use crate::events;
-use crate::header::{self, Geometry, Record, Room, Schemas};
+use crate::header::{self, Geometry, LINE, Record, Room, Schemas};
 use crate::liveness::{self, Place, Side};
 use crate::look;
 use crate::message::{Invalid, ShmMessage};
@@ -23,7 +24,7 @@ use crate::os::{self, Protection};
 use crate::pattern::Pattern;
 use crate::process::Owner;
 use crate::queue::calls::{self, Call};
-use crate::queue::{self, Claim, Counts, Memory, OwnerId, PutBack, State, Taken, Word};
+use crate::queue::{self, Claim, Counts, Memory, Own, OwnerId, PutBack, State, Taken, Word};
 use crate::ring::MAX_PARTICIPANTS;
 use crate::segment::{Role, Segment};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -62,6 +63,8 @@ pub struct Slots {
     count: u32,
     message: Part,
     reply: Part,
+    /// What its handle knows: slots are filled and taken by that alone.
+    own: Own,
     control: Control,
 }
 
@@ -76,14 +79,17 @@ impl Slots {
         let first = control.mapping.ring(0, segment.descriptor())?;
         // SAFETY: `ReadWrite` takes nothing from anybody.
         unsafe { segment.mapping().protect_ring(0, Protection::ReadWrite)? };
-        Ok(Slots {
+        let slots = Slots {
             first,
             stride: geometry.slot_stride as usize,
             count: geometry.slots,
             message: Part::of(&geometry.payload, header::LEN_OFFSET),
             reply: Part::of(&geometry.reply, geometry.reply_len_offset()),
+            own: Own::default(),
             control: control.clone(),
-        })
+        };
+        queue::begin(&slots);
+        Ok(slots)
     }
 
     #[inline(always)]
@@ -188,8 +194,29 @@ impl Memory for Slots {
     }
 
     #[inline(always)]
+    fn own(&self) -> &Own {
+        &self.own
+    }
+
+    #[inline(always)]
     fn expect_write(&self, slot: u32) {
-        prefetch_write(self.slot(slot));
+        let start = self.slot(slot);
+        prefetch_write(start);
+        if self.stride > LINE as usize {
+            // SAFETY: Inside the slot.
+            prefetch_write(unsafe { start.add(LINE as usize) });
+        }
+    }
+
+    #[inline(always)]
+    fn expect_take(&self, slot: u32) {
+        let start = self.slot(slot);
+        // Its word is going to be changed.
+        prefetch_write(start);
+        if self.stride > LINE as usize {
+            // SAFETY: Inside the slot.
+            prefetch_read(unsafe { start.add(LINE as usize) });
+        }
     }
 }
 

@@ -93,6 +93,8 @@ unsafe impl Sync for Shared {}
 /// The same memory as one process sees it.
 pub struct Heap {
     shared: Arc<Shared>,
+    /// What this process knows. It may know what another did: that stays true.
+    own: Own,
     /// How many more accesses this process lives for.
     steps: StepCell<usize>,
 }
@@ -120,7 +122,11 @@ impl Heap {
             tail: Watched::new(lap),
             returned: Watched::new(0),
         };
-        Heap { shared: Arc::new(shared), steps: StepCell::new(usize::MAX) }
+        let own = Own::default();
+        for position in [&own.fill, &own.fill_told, &own.take, &own.take_told] {
+            position.set(lap);
+        }
+        Heap { shared: Arc::new(shared), own, steps: StepCell::new(usize::MAX) }
     }
 
     /// The same memory for another process.
@@ -130,7 +136,8 @@ impl Heap {
 
     /// The same memory for a process that is killed before its access number `steps`.
     pub fn killed_after(&self, steps: usize) -> Heap {
-        Heap { shared: self.shared.clone(), steps: StepCell::new(steps) }
+        let (shared, own) = (self.shared.clone(), self.own.clone());
+        Heap { shared, own, steps: StepCell::new(steps) }
     }
 
     fn step(&self) {
@@ -193,12 +200,13 @@ impl Heap {
         }
     }
 
-    /// How far the head is ahead of the tail, in laps; less than one is 0.
+    /// How far the head is ahead of the tail, in laps; less than one is 0. (It may be some slots behind: both
+    /// are moved on once in a while.)
     pub fn laps_between(&self) -> u64 {
         let [head, tail] = [&self.shared.head, &self.shared.tail].map(|hint| {
             Position::of(hint.atomic.load(Ordering::Relaxed), self.shared.words.len() as u32)
         });
-        head.0.wrapping_sub(tail.0) / LAP
+        (head.ahead_of(tail).max(0) as u64) / LAP
     }
 }
 
@@ -233,6 +241,10 @@ pub fn pull_any(heap: &Heap, me: u32) -> Option<u64> {
 }
 
 impl Memory for Heap {
+    fn own(&self) -> &Own {
+        &self.own
+    }
+
     fn slots(&self) -> u32 {
         self.shared.words.len() as u32
     }
