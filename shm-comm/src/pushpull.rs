@@ -133,16 +133,28 @@ impl<T: Payload + ?Sized> Pusher<T> {
     /// The right to fill a slot with a job of so many elements. `None`: there is none, in this time.
     #[inline(always)]
     fn claim(&mut self, len: usize, wait: Wait) -> Result<Option<Push<'_, T::Raw>>, PushError> {
+        if len <= self.max_len()
+            && self.at.party().is_here()
+            && let Some(claim) = self.at.party().claim()
+        {
+            return Ok(Some(Push { at: &self.at, claim: Some(claim), len, message: PhantomData }));
+        }
+        self.claim_or_wait(len, wait)
+    }
+
+    #[cold]
+    fn claim_or_wait(
+        &mut self,
+        len: usize,
+        wait: Wait,
+    ) -> Result<Option<Push<'_, T::Raw>>, PushError> {
         if len > self.max_len() {
             return Err(self.too_long(len));
         }
         if !self.at.party().is_here() {
             return Err(PushError::Forked { channel: self.at.channel().to_owned() });
         }
-        let claim = match self.at.party().claim() {
-            Some(claim) => Some(claim),
-            None => self.claim_later(wait)?,
-        };
+        let claim = self.claim_later(wait)?;
         let at = &self.at;
         Ok(claim.map(|claim| Push { at, claim: Some(claim), len, message: PhantomData }))
     }
@@ -551,8 +563,11 @@ impl<T: Payload + ?Sized> Puller<T> {
     /// call goes on.
     #[inline]
     pub fn recv(&mut self) -> Result<Job<T>, RecvError> {
-        // Without a deadline a wait ends with a job or with an error.
-        self.recv_until(None)?.ok_or(RecvError::Interrupted)
+        match self.take_in_turn() {
+            Some(taken) => self.job(taken),
+            // Without a deadline a wait ends with a job or with an error.
+            None => self.recv_later(None)?.ok_or(RecvError::Interrupted),
+        }
     }
 
     /// The next job, or `None` if none comes in time.
@@ -562,7 +577,10 @@ impl<T: Payload + ?Sized> Puller<T> {
     /// As for [`recv`](Self::recv).
     #[inline]
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Job<T>>, RecvError> {
-        self.recv_until(Some(timeout))
+        match self.take_in_turn() {
+            Some(taken) => self.job(taken).map(Some),
+            None => self.recv_later(Some(timeout)),
+        }
     }
 
     /// The next job, or `None` if there is none now. Then every slot was looked at.
@@ -638,19 +656,31 @@ impl<T: Payload + ?Sized> Puller<T> {
         }
     }
 
-    #[inline]
-    fn recv_until(&mut self, timeout: Option<Duration>) -> Result<Option<Job<T>>, RecvError> {
+    /// The next job in turn, if nothing else is the matter.
+    #[inline(always)]
+    fn take_in_turn(&mut self) -> Option<Taken> {
+        let party = self.at.party();
+        let is_else = returned(&self.at) != self.returned || self.waiter.is_interrupted();
+        if !party.is_here() || is_else {
+            return None;
+        }
+        let taken = party.take()?;
+        // By itself it has nobody to look after.
+        if party.is_in_company() {
+            self.look_after_others();
+        }
+        Some(taken)
+    }
+
+    /// There is nothing yet, or something is the matter.
+    #[cold]
+    fn recv_later(&mut self, timeout: Option<Duration>) -> Result<Option<Job<T>>, RecvError> {
         if self.waiter.take_interrupt() {
             return Err(RecvError::Interrupted);
         }
         if let Some(job) = self.next(false)? {
             return Ok(Some(job));
         }
-        self.recv_later(timeout)
-    }
-
-    /// There is nothing yet.
-    fn recv_later(&mut self, timeout: Option<Duration>) -> Result<Option<Job<T>>, RecvError> {
         let mut patience = Patience::new(timeout);
         self.let_others_work();
         loop {
@@ -670,8 +700,8 @@ impl<T: Payload + ?Sized> Puller<T> {
                 &mut patience,
                 || match queue::look(slots) {
                     Turn::Ready => true,
-                    Turn::Empty => elsewhere(),
-                    // It is written this very moment, mostly.
+                    Turn::Empty | Turn::Written => elsewhere(),
+                    // Mostly others are just taking and filling.
                     Turn::Busy => {
                         looks.set(looks.get() + 1);
                         looks.get().is_multiple_of(LOOKS_BEHIND) && queue::is_ready(slots)
@@ -705,7 +735,7 @@ impl<T: Payload + ?Sized> Puller<T> {
         let slots = self.at.party().slots();
         self.lull = match queue::look(slots) {
             Turn::Empty => self.lull / 4 * 3,
-            Turn::Ready | Turn::Busy => (self.lull * 4).clamp(8, LOOKS_FOR_BATCH),
+            Turn::Ready | Turn::Written | Turn::Busy => (self.lull * 4).clamp(8, LOOKS_FOR_BATCH),
         };
         for _ in 0..self.lull {
             if queue::is_batch_ready(slots) {
@@ -723,13 +753,7 @@ impl<T: Payload + ?Sized> Puller<T> {
         let returned = returned(&self.at);
         let taken = if returned == self.returned { party.take() } else { None };
         match taken {
-            Some(taken) => {
-                // By itself it has nobody to look after.
-                if party.is_in_company() {
-                    self.look_after_others();
-                }
-                self.job(taken).map(Some)
-            }
+            Some(taken) => self.job(taken).map(Some),
             None if returned != self.returned || sure => self.next_anywhere(returned),
             None => Ok(None),
         }

@@ -54,6 +54,8 @@
 
 #[cfg(loom)]
 use crate::sync::model as breaks;
+use std::num::NonZero;
+
 use crate::sync::{AtomicU64, ChangeFirst, Ordering, Private};
 
 pub mod calls;
@@ -295,7 +297,8 @@ pub struct Full;
 #[must_use = "a claim that is neither published nor given up keeps its slot for ever"]
 pub struct Claim {
     slot: u32,
-    owner: OwnerId,
+    /// As it was made.
+    word: Word,
 }
 
 impl Claim {
@@ -304,26 +307,44 @@ impl Claim {
     pub fn slot(&self) -> u32 {
         self.slot
     }
+
+    fn owner(&self) -> OwnerId {
+        self.word.owner()
+    }
 }
 
 /// The right to read one slot, and the duty to say what becomes of it.
 #[derive(Debug)]
 #[must_use = "what was taken and is not given back keeps its slot for ever"]
 pub struct Taken {
+    /// As it was made: with the state `Taken`, or `Examined` for a dead letter.
+    word: NonZero<u64>,
     slot: u32,
-    owner: OwnerId,
-    /// `Taken`, or `Examined` for a dead letter.
-    state: State,
-    deliveries: u32,
     from: OwnerId,
-    /// In which it was filled, or put back.
-    lap: Lap,
 }
 
 impl Taken {
+    #[inline(always)]
+    fn of(slot: u32, word: Word, from: OwnerId) -> Option<Taken> {
+        Some(Taken { word: NonZero::new(word.0)?, slot, from })
+    }
+
+    /// As it was when it was taken.
+    #[inline(always)]
+    fn word(&self) -> Word {
+        Word(self.word.get())
+    }
+
+    fn owner(&self) -> OwnerId {
+        self.word().owner()
+    }
+
     /// A number that tells it from others of its queue: about how many were filled before it.
     pub fn number(&self, slots: u32) -> u64 {
-        (self.lap.0 / LAP).wrapping_mul(slots.into()).wrapping_add(self.slot.into())
+        (self.word().lap().0 / LAP)
+            .wrapping_sub(1)
+            .wrapping_mul(slots.into())
+            .wrapping_add(self.slot.into())
     }
 
     /// The slot that may be read.
@@ -333,13 +354,15 @@ impl Taken {
     }
 
     /// How often it was delivered before.
+    #[inline(always)]
     pub fn deliveries(&self) -> u32 {
-        self.deliveries
+        self.word().deliveries()
     }
 
     /// A dead letter.
+    #[inline(always)]
     pub fn is_dead_letter(&self) -> bool {
-        self.state == State::Examined
+        self.word().state() == State::Examined
     }
 
     /// Whoever is to get the answer.
@@ -425,29 +448,41 @@ pub fn begin(memory: &impl Memory) {
 #[inline(always)]
 pub fn claim(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
     let (slots, own) = (memory.slots(), memory.own());
-    let at = Position::of(own.fill.get(), slots);
-    let word = load(memory, at.slot());
-    if word.state() == State::Free && word.lap() == at.lap() {
-        let to = Word::new(at.lap(), 0, me, State::Writing);
-        if change(memory, at.slot(), word, to) {
-            let next = at.next(slots);
-            own.fill.set(next.0);
-            if next.slot().is_multiple_of(STRIDE) {
-                tell(memory.head(), &own.fill, &own.fill_told);
-                if slots > HINTED {
-                    own.tail_seen.set(memory.tail().load(Ordering::Relaxed));
-                }
-            }
-            if slots > HINTED {
-                // Not one that is still to be taken: its lines are somebody else's.
-                let soon = at.plus(HINTED, slots);
-                if Position(own.tail_seen.get().wrapping_add(LAP)).ahead_of(soon) > 0 {
-                    memory.expect_write(soon.slot());
-                }
-            }
-            return Ok(Claim { slot: at.slot(), owner: me });
+    let mut at = Position::of(own.fill.get(), slots);
+    for _ in 0..STRIDE {
+        let word = load(memory, at.slot());
+        let ahead = word.lap().ahead_of(at.lap());
+        let is_filled = matches!(word.state(), State::Ready | State::Writing);
+        if ahead > 0 || ahead == 0 && is_filled {
+            // Others were here.
+            at = at.next(slots);
+            continue;
         }
+        if ahead < 0 || word.state() != State::Free {
+            break;
+        }
+        let to = Word::new(at.lap(), 0, me, State::Writing);
+        if !change(memory, at.slot(), word, to) {
+            continue;
+        }
+        let next = at.next(slots);
+        own.fill.set(next.0);
+        if next.slot().is_multiple_of(STRIDE) {
+            tell(memory.head(), &own.fill, &own.fill_told);
+            if slots > HINTED {
+                own.tail_seen.set(memory.tail().load(Ordering::Relaxed));
+            }
+        }
+        if slots > HINTED {
+            // Not one that is still to be taken: its lines are somebody else's.
+            let soon = at.plus(HINTED, slots);
+            if Position(own.tail_seen.get().wrapping_add(LAP)).ahead_of(soon) > 0 {
+                memory.expect_write(soon.slot());
+            }
+        }
+        return Ok(Claim { slot: at.slot(), word: to });
     }
+    own.fill.set(at.0);
     claim_behind(memory, me)
 }
 
@@ -474,7 +509,7 @@ fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
                     help(memory.head(), at, slots);
                     own.fill.set(at.next(slots).0);
                     own.fill_told.set(at.next(slots).0);
-                    return Ok(Claim { slot: at.slot(), owner: me });
+                    return Ok(Claim { slot: at.slot(), word: to });
                 }
             }
             // It has waited for a lap.
@@ -502,15 +537,16 @@ fn claim_behind(memory: &impl Memory, me: OwnerId) -> Result<Claim, Full> {
 /// whoever is to get the answer, if there is one to come.
 #[inline(always)]
 pub fn publish(memory: &impl Memory, claim: Claim, from: OwnerId) -> bool {
-    change_own(memory, claim.slot, |word| {
-        let next = Word::new(word.lap(), 0, from, State::Ready);
-        word.is_of(claim.owner, State::Writing).then_some(next)
-    })
+    let ready = |word: Word| Word::new(word.lap(), 0, from, State::Ready);
+    change(memory, claim.slot, claim.word, ready(claim.word))
+        || change_own(memory, claim.slot, |word| {
+            word.is_of(claim.owner(), State::Writing).then(|| ready(word))
+        })
 }
 
 /// Gives up a slot that was not written.
 pub fn give_up(memory: &impl Memory, claim: Claim) {
-    free_unfilled(memory, claim.slot, claim.owner);
+    free_unfilled(memory, claim.slot, claim.owner());
 }
 
 /// For the next lap: in this one others have passed it.
@@ -524,50 +560,61 @@ fn free_unfilled(memory: &impl Memory, slot: u32, owner: OwnerId) -> bool {
 #[inline(always)]
 fn taken(memory: &impl Memory, me: OwnerId, slot: u32, word: Word) -> Option<Taken> {
     let to = Word::new(word.lap().next(), word.deliveries(), me, State::Taken);
-    change(memory, slot, word, to).then(|| Taken {
-        slot,
-        owner: me,
-        state: State::Taken,
-        deliveries: word.deliveries(),
-        from: word.owner(),
-        lap: word.lap(),
-    })
+    if change(memory, slot, word, to) { Taken::of(slot, to, word.owner()) } else { None }
 }
 
 /// Takes the next job in turn, if there is one. What was put back may lie elsewhere: [`take_any`].
 #[inline(always)]
 pub fn take(memory: &impl Memory, me: OwnerId) -> Option<Taken> {
     let (slots, own) = (memory.slots(), memory.own());
-    let at = Position::of(own.take.get(), slots);
-    let word = load(memory, at.slot());
-    if word.lap() == at.lap() {
+    let mut at = Position::of(own.take.get(), slots);
+    for _ in 0..STRIDE {
+        let word = load(memory, at.slot());
+        let ahead = word.lap().ahead_of(at.lap());
         match word.state() {
-            State::Ready => {
-                if let Some(taken) = taken(memory, me, at.slot(), word) {
-                    let next = at.next(slots);
-                    own.take.set(next.0);
-                    if next.slot().is_multiple_of(STRIDE) {
-                        tell(memory.tail(), &own.take, &own.take_told);
-                        if slots > HINTED {
-                            own.head_seen.set(memory.head().load(Ordering::Relaxed));
-                        }
-                    }
+            // Others were here.
+            _ if ahead > 0 => at = at.next(slots),
+            State::Ready if ahead == 0 => {
+                let Some(taken) = taken(memory, me, at.slot(), word) else { continue };
+                let next = at.next(slots);
+                own.take.set(next.0);
+                if next.slot().is_multiple_of(STRIDE) {
+                    tell(memory.tail(), &own.take, &own.take_told);
                     if slots > HINTED {
-                        // Not one that is still to be filled: its lines are somebody else's.
-                        let soon = at.plus(HINTED, slots);
-                        if Position(own.head_seen.get()).ahead_of(soon) > 0 {
-                            memory.expect_take(soon.slot());
-                        }
+                        own.head_seen.set(memory.head().load(Ordering::Relaxed));
                     }
-                    return Some(taken);
                 }
+                if slots > HINTED {
+                    // Not one that is still to be filled: its lines are somebody else's.
+                    let soon = at.plus(HINTED, slots);
+                    if Position(own.head_seen.get()).ahead_of(soon) > 0 {
+                        memory.expect_take(soon.slot());
+                    }
+                }
+                return Some(taken);
             }
             // Nobody has been here in this lap, nor further on.
-            State::Free => return None,
-            _ => {}
+            State::Free if ahead == 0 => {
+                own.take.set(at.0);
+                return None;
+            }
+            // Mostly the last one.
+            State::Writing if ahead == 0 && is_fresh(memory, at.next(slots)) => {
+                own.take.set(at.0);
+                return None;
+            }
+            _ => break,
         }
     }
+    own.take.set(at.0);
     take_behind(memory, me)
+}
+
+/// Whether nobody has been here in this lap.
+#[inline(always)]
+fn is_fresh(memory: &impl Memory, at: Position) -> bool {
+    let word = load(memory, at.slot());
+    word.state() == State::Free && word.lap() == at.lap()
 }
 
 /// The same where somebody was faster or something is in the way.
@@ -615,7 +662,9 @@ fn next_ready(memory: &impl Memory) -> Option<(Position, Word)> {
                         help(memory.tail(), at, slots);
                     }
                 }
-                // Somebody writes it, or may be about to.
+                // Nobody has been here in this lap, nor further on.
+                State::Free if ahead == 0 => break,
+                // Somebody writes it, or has it in a later turn.
                 _ => passed = true,
             }
             if at == end {
@@ -691,6 +740,8 @@ pub enum Turn {
     Ready,
     /// Nobody has filled it, nor any behind it.
     Empty,
+    /// Its job is being written, and nobody is behind it.
+    Written,
     /// Somebody is there. It may be worth looking behind it.
     Busy,
 }
@@ -703,6 +754,9 @@ pub fn look(memory: &impl Memory) -> Turn {
     match word.state() {
         State::Ready if word.lap() == at.lap() => Turn::Ready,
         State::Free if word.lap() == at.lap() => Turn::Empty,
+        State::Writing if word.lap() == at.lap() && is_fresh(memory, at.next(memory.slots())) => {
+            Turn::Written
+        }
         _ => Turn::Busy,
     }
 }
@@ -711,7 +765,7 @@ pub fn look(memory: &impl Memory) -> Turn {
 pub fn is_ready(memory: &impl Memory) -> bool {
     match look(memory) {
         Turn::Ready => true,
-        Turn::Empty => false,
+        Turn::Empty | Turn::Written => false,
         Turn::Busy => next_ready(memory).is_some(),
     }
 }
@@ -771,20 +825,22 @@ pub fn has_room(memory: &impl Memory) -> bool {
 /// Acknowledges what was taken: its slot is free. `false`: it was not its owner's any more.
 #[inline(always)]
 pub fn done(memory: &impl Memory, taken: Taken) -> bool {
-    change_own(memory, taken.slot, |word| {
-        let next = Word::new(word.lap(), 0, OwnerId::NOBODY, State::Free);
-        word.is_of(taken.owner, taken.state).then_some(next)
-    })
+    let free = |word: Word| Word::new(word.lap(), 0, OwnerId::NOBODY, State::Free);
+    let own = taken.word();
+    change(memory, taken.slot, own, free(own))
+        || change_own(memory, taken.slot, |word| {
+            word.is_of(own.owner(), own.state()).then(|| free(word))
+        })
 }
 
 /// Offers again what was taken. After `limit` deliveries it is a dead letter, as is what was one before.
 pub fn put_back(memory: &impl Memory, taken: Taken, limit: u32) -> PutBack {
-    put_back_of(memory, taken.slot, taken.owner, limit)
+    put_back_of(memory, taken.slot, taken.owner(), limit)
 }
 
 /// Makes a dead letter of what was taken. `false`: it was not its owner's any more.
 pub fn bury(memory: &impl Memory, taken: Taken) -> bool {
-    let Taken { slot, owner, .. } = taken;
+    let (slot, owner) = (taken.slot, taken.owner());
     // Nothing of it is offered again at one delivery.
     put_back_of(memory, slot, owner, 0) == PutBack::Dead
 }
@@ -824,14 +880,7 @@ pub fn exhume(memory: &impl Memory, me: OwnerId, first: u32) -> Option<Taken> {
             return None;
         }
         let to = Word::new(word.lap(), word.deliveries(), me, State::Examined);
-        change(memory, slot, word, to).then(|| Taken {
-            slot,
-            owner: me,
-            state: State::Examined,
-            deliveries: word.deliveries(),
-            from: OwnerId::NOBODY,
-            lap: word.lap(),
-        })
+        if change(memory, slot, word, to) { Taken::of(slot, to, OwnerId::NOBODY) } else { None }
     })
 }
 

@@ -182,6 +182,12 @@ mod blocking {
             Arc::strong_count(&self.interrupted) > 1
         }
 
+        /// An interrupter was used, and nobody was told yet.
+        #[inline(always)]
+        pub fn is_interrupted(&self) -> bool {
+            self.interrupted.load(Ordering::Relaxed) != 0
+        }
+
         /// An interrupter was used since the last time that this said so.
         #[inline(always)]
         pub fn take_interrupt(&self) -> bool {

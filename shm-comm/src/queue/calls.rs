@@ -78,7 +78,7 @@ pub enum Standing {
 /// any more.
 #[inline(always)]
 pub fn post(memory: &impl Memory, claim: Claim, number: u64) -> Option<Call> {
-    let (slot, client) = (claim.slot, claim.owner);
+    let (slot, client) = (claim.slot, claim.owner());
     let note = Note::new(client, number);
     memory.note(slot).store(note.0, Ordering::Relaxed); // Edge A.
     super::publish(memory, claim, client).then_some(Call { slot, client, note })
@@ -165,7 +165,11 @@ pub fn decline(memory: &impl Memory, taken: Taken) -> bool {
 
 #[inline(always)]
 fn answer(memory: &impl Memory, taken: Taken, state: State) -> bool {
-    let Taken { slot, owner: server, from: client, .. } = taken;
+    let (slot, own, client) = (taken.slot, taken.word(), taken.from);
+    let server = own.owner();
+    if change(memory, slot, own, Word::new(own.lap(), own.deliveries(), client, state)) {
+        return true;
+    }
     for _ in 0..TRIES {
         let word = load(memory, slot);
         let (next, answered) = match word.state() {
@@ -184,7 +188,7 @@ fn answer(memory: &impl Memory, taken: Taken, state: State) -> bool {
 
 /// Whether a call that was taken is still waited for.
 pub fn is_wanted(memory: &impl Memory, taken: &Taken) -> bool {
-    load(memory, taken.slot).is_of(taken.owner, State::Taken)
+    load(memory, taken.slot).is_of(taken.owner(), State::Taken)
 }
 
 /// Ends everything that somebody has here, as a client or as a server. The caller holds his lock. Returns
