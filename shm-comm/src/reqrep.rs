@@ -24,7 +24,7 @@ use crate::pubsub::wait_for_participants;
 use crate::queue::calls::{self, Standing};
 use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken};
 use crate::schema::Schema;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter};
 
 /// A call that may be repeated is given up after so many servers have died with it.
@@ -55,6 +55,9 @@ fn open<Q: Payload + ?Sized, R: Payload + ?Sized>(
 /// [`CallError`], of which [`NoServer`](CallError::NoServer) says that it was not carried out. With
 /// [`repeatable`](RequesterOptions::repeatable) it is carried out **at least once** if it ends with the
 /// reply.
+///
+/// Between its calls it keeps up to two slots at hand, as long as there are four times as many as there are
+/// clients: so a call need not wait for what can be done before it and after it. They count as held.
 ///
 /// `Send`, but neither `Sync` nor `Clone`: for a second thread open a second requester.
 ///
@@ -92,6 +95,8 @@ pub struct Requester<Q: Payload + ?Sized, R: Payload + ?Sized> {
     caller: Arc<Caller>,
     /// Of the last call.
     number: u64,
+    /// The slot of the next call, claimed while the last one was served.
+    ahead: Option<Claim>,
     message: PhantomData<fn(Box<Q>) -> Box<R>>,
 }
 
@@ -102,6 +107,54 @@ struct Caller {
     waiter: Waiter,
     channel: String,
     repeatable: bool,
+    aside: Aside,
+}
+
+/// A call whose reply was read, and whose slot is freed when there is time: while the next call is served. A
+/// slot and one; 0 if there is none; or [`CLOSED`](Self::CLOSED). Whoever has read the reply may be another
+/// thread: what it has read is released with its slot, and acquired by whoever frees that.
+#[derive(Debug, Default)]
+struct Aside(AtomicU64);
+
+impl Aside {
+    /// There will be no next call.
+    const CLOSED: u64 = u64::MAX;
+
+    /// Puts a call aside; the one that was there has to be finished now.
+    #[inline(always)]
+    fn put(&self, party: &Party, call: calls::Call) {
+        let slot = calls::set_aside(call);
+        let before = self.0.load(Ordering::Relaxed);
+        let put = before != Self::CLOSED
+            && self
+                .0
+                .compare_exchange(before, u64::from(slot) + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        Self::finish(party, if put { before } else { u64::from(slot) + 1 });
+    }
+
+    /// Finishes the one that is there.
+    #[inline(always)]
+    fn clear(&self, party: &Party) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            Self::finish(party, self.0.swap(0, Ordering::AcqRel));
+        }
+    }
+
+    /// The same, and no other is put here.
+    fn close(&self, party: &Party) {
+        Self::finish(party, self.0.swap(Self::CLOSED, Ordering::AcqRel));
+    }
+
+    #[inline(always)]
+    fn finish(party: &Party, slot: u64) {
+        if slot != 0
+            && slot != Self::CLOSED
+            && let Some(call) = party.take_up((slot - 1) as u32)
+        {
+            party.finish(call);
+        }
+    }
 }
 
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
@@ -130,8 +183,9 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
             waiter: Waiter::new(options.wait),
             channel: at.channel().to_owned(),
             repeatable: options.repeatable,
+            aside: Aside::default(),
         });
-        Ok(Requester { at, caller, number: 0, message: PhantomData })
+        Ok(Requester { at, caller, number: 0, ahead: None, message: PhantomData })
     }
 
     /// The most elements that a request may have, see [`Channel::max_len`]: of an encoded value the most
@@ -198,13 +252,26 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
         if self.at.is_retired() {
             self.follow()?;
         }
-        let claim = match self.at.party().claim() {
+        let claim = match self.ahead.take().or_else(|| self.at.party().claim()) {
             Some(claim) => claim,
             None => self.claim_later(patience)?,
         };
         self.number = self.number.wrapping_add(1);
-        let (caller, number) = (&self.caller, self.number);
-        Ok(Call { caller, number, claim: Some(claim), len, message: PhantomData })
+        let (caller, number, ahead) = (&self.caller, self.number, &mut self.ahead);
+        Ok(Call { caller, ahead, number, claim: Some(claim), len, message: PhantomData })
+    }
+
+    /// Frees what it keeps at hand.
+    fn let_go(&mut self) {
+        let party = &self.caller.party;
+        if let Some(claim) = self.ahead.take()
+            && party.is_here()
+        {
+            party.give_up(claim);
+        }
+        if party.is_here() {
+            self.caller.aside.close(party);
+        }
     }
 
     #[cold]
@@ -213,12 +280,14 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
         for _ in 0..FOLLOWS {
             let moved = self.at.follow().map_err(|error| CallError::Attach(Box::new(error)))?;
             if moved {
+                self.let_go();
                 let Caller { waiter, channel, repeatable, .. } = &*self.caller;
                 self.caller = Arc::new(Caller {
                     party: self.at.party().clone(),
                     waiter: waiter.clone(),
                     channel: channel.clone(),
                     repeatable: *repeatable,
+                    aside: Aside::default(),
                 });
             }
             if !self.at.is_retired() {
@@ -232,6 +301,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
     /// Every slot holds a call.
     #[cold]
     fn claim_later(&mut self, mut patience: Option<&mut Patience>) -> Result<Claim, CallError> {
+        self.caller.aside.clear(&self.caller.party);
         loop {
             let locked = self.at.look_around();
             let party = self.at.party();
@@ -354,6 +424,12 @@ impl<Q: Payload<Raw = [u8]> + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
     }
 }
 
+impl<Q: Payload + ?Sized, R: Payload + ?Sized> Drop for Requester<Q, R> {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Requester<Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requester")
@@ -370,6 +446,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> fmt::Debug for Requester<Q, R> {
 #[derive(Debug)]
 pub struct Call<'p, Q: ShmMessage + ?Sized, R: Payload + ?Sized> {
     caller: &'p Arc<Caller>,
+    ahead: &'p mut Option<Claim>,
     number: u64,
     claim: Option<Claim>,
     /// How many elements the request has; not above what there is room for.
@@ -413,7 +490,12 @@ unsafe impl<Q: ShmMessage + ?Sized, R: Payload + ?Sized> Slot for Call<'_, Q, R>
             return Err(CallError::LockLost { channel: caller.channel.clone() });
         };
         caller.party.count_alone(Tally::Handled);
-        let call = Placed { call: Some(call), caller: caller.clone() };
+        // Now that the call is on its way there is time for what has to be done once a call.
+        caller.aside.clear(&caller.party);
+        if self.ahead.is_none() && caller.party.has_slots_to_spare() {
+            *self.ahead = caller.party.claim();
+        }
+        let call = Placed { call: Some(call), caller: caller.clone(), is_read: false };
         Ok(Pending { call, arrivals, saw_server: false, reply: PhantomData })
     }
 }
@@ -434,6 +516,8 @@ impl<Q: ShmMessage + ?Sized, R: Payload + ?Sized> Drop for Call<'_, Q, R> {
 struct Placed {
     call: Option<calls::Call>,
     caller: Arc<Caller>,
+    /// Its reply was received.
+    is_read: bool,
 }
 
 impl Placed {
@@ -441,7 +525,12 @@ impl Placed {
         if let Some(call) = self.call.take()
             && self.caller.party.is_here()
         {
-            self.caller.party.finish(call);
+            let party = &self.caller.party;
+            if self.is_read && party.has_slots_to_spare() {
+                self.caller.aside.put(party, call);
+            } else {
+                party.finish(call);
+            }
         }
     }
 }
@@ -635,7 +724,7 @@ impl<R: Payload + ?Sized> Pending<R> {
     #[inline(always)]
     fn received(&mut self) -> Result<Reply<R>, CallError> {
         let caller = self.call.caller.clone();
-        let call = Placed { call: self.call.call.take(), caller };
+        let mut call = Placed { call: self.call.call.take(), caller, is_read: false };
         let (channel, party) = (|| call.caller.channel.clone(), &call.caller.party);
         let Some(answered) = &call.call else { return Err(self.ended()) };
         // In case of an error the call ends with `call`.
@@ -645,6 +734,7 @@ impl<R: Payload + ?Sized> Pending<R> {
         // SAFETY: Mapped, a value, as was looked at, and the call is answered: it is its client's.
         let decoded = R::decode(unsafe { message.as_ref() })
             .map_err(|error| CallError::Decode { channel: channel(), error })?;
+        call.is_read = true;
         Ok(Reply { message, _call: call, decoded })
     }
 }

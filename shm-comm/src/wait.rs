@@ -195,6 +195,21 @@ mod blocking {
                 && self.interrupted.swap(0, Ordering::SeqCst) != 0
         }
 
+        /// Looks some times whether there are news, if it is one who spins.
+        #[inline(always)]
+        pub fn glance(&self, news: &impl Fn() -> bool) -> bool {
+            if self.strategy == Wait::Sleep {
+                return false;
+            }
+            for _ in 0..LOOKS {
+                if news() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            false
+        }
+
         /// Waits until `news` are there, for whoever has this place of the channel. Before a sleep it must be
         /// sure that there is nothing: then it asks for `any`, which may take longer.
         pub fn wait(
@@ -277,6 +292,11 @@ mod blocking {
                 self.deadline = Instant::now().checked_add(timeout);
             }
             self.deadline
+        }
+
+        /// It has been waited already.
+        pub fn is_begun(&self) -> bool {
+            self.rounds > 0
         }
 
         /// It has been waited more than once.

@@ -13,6 +13,9 @@ use shm_comm::{
 };
 
 /// Nothing takes so long.
+/// So many slots a client keeps at hand between its calls.
+const KEPT: u32 = 2;
+
 const SOON: Duration = Duration::from_secs(20);
 /// Long enough for somebody to be asleep.
 const A_WHILE: Duration = Duration::from_millis(30);
@@ -539,7 +542,7 @@ mod encoded {
         let call = good.send(&plan(1)).unwrap();
         next(&mut server).reply(&plan(2)).unwrap();
         assert_eq!(*call.wait(SOON).unwrap(), plan(2));
-        assert_eq!(good.stats().free, good.stats().free + good.stats().held);
+        assert!(good.stats().held <= 2 * KEPT);
     }
 }
 
@@ -566,7 +569,7 @@ fn calls_are_answered_in_any_order_and_each_gets_its_own_reply() {
             let (i, call) = calls.swap_remove(chance.below(calls.len() as u64) as usize);
             assert_eq!(*call.wait(SOON).unwrap(), round * 100 + i + 7);
         }
-        assert_eq!(client.stats().free, 32);
+        assert!(client.stats().free + KEPT >= 32);
     }
 }
 
@@ -590,7 +593,7 @@ fn a_call_that_is_still_open_delays_none_of_the_others() {
         }
         assert_eq!(*reply, 8);
         drop(reply);
-        assert_eq!(client.stats().free, depth);
+        assert!(client.stats().free + KEPT >= depth);
         // Nor a loan.
         let mut slow = root.client();
         let loan = slow.loan().unwrap();
@@ -851,7 +854,8 @@ fn a_late_answer_is_never_seen_by_the_next_call() {
         serving.stop();
         let stats = client.stats();
         assert_eq!((stats.called, stats.timed_out), (ROUNDS - full, late), "depth {depth}");
-        assert_eq!((stats.free, stats.failed), (depth, 0), "depth {depth}");
+        assert_eq!(stats.failed, 0, "depth {depth}");
+        assert!(stats.free + KEPT >= depth, "depth {depth}");
         assert!(stats.served >= answered);
     }
 }
@@ -943,7 +947,8 @@ fn a_request_that_is_dropped_is_declined() {
         };
         answer().unwrap_err();
     });
-    assert_eq!((client.stats().failed, client.stats().served, client.stats().free), (4, 0, 64));
+    assert_eq!((client.stats().failed, client.stats().served), (4, 0));
+    assert!(client.stats().free + KEPT >= 64);
 }
 
 #[test]
@@ -1488,7 +1493,7 @@ fn a_client_follows_a_service_that_was_replaced() {
             };
             assert_eq!(*reply, 10 + round, "depth {depth}");
         }
-        assert_eq!(client.stats().free, depth);
+        assert!(client.stats().free + KEPT >= depth);
         serving.stop();
     }
 }
@@ -1674,7 +1679,7 @@ fn clients_get_right_answers_while_the_service_is_replaced_again_and_again() {
     let serving = Serving::start(root.server(), |number| number + 1);
     for mut client in clients {
         assert_eq!(*client.request(&1, SOON).unwrap(), 2);
-        assert_eq!(client.stats().held, 0);
+        assert!(client.stats().held <= 4 * KEPT);
     }
     serving.stop();
 }
@@ -1683,8 +1688,9 @@ fn clients_get_right_answers_while_the_service_is_replaced_again_and_again() {
 
 #[test]
 fn the_figures_say_how_the_service_stands() {
+    // With so few slots nobody keeps one at hand.
     let root = Root::new();
-    let mut client = Requester::<u64, u64>::new(root.depth(8)).unwrap();
+    let mut client = Requester::<u64, u64>::new(root.depth(3)).unwrap();
     let mut server = root.server();
     #[track_caller]
     fn check(
@@ -1698,34 +1704,34 @@ fn the_figures_say_how_the_service_stands() {
             assert_eq!([stats.called, stats.served, stats.timed_out, stats.failed], so_far);
         }
     }
-    check(&client, &server, [0, 0, 8], [0, 0, 0, 0]);
+    check(&client, &server, [0, 0, 3], [0, 0, 0, 0]);
     let call = client.send(&1).unwrap();
-    check(&client, &server, [1, 0, 7], [1, 0, 0, 0]);
+    check(&client, &server, [1, 0, 2], [1, 0, 0, 0]);
     let request = next(&mut server);
-    check(&client, &server, [0, 1, 7], [1, 0, 0, 0]);
+    check(&client, &server, [0, 1, 2], [1, 0, 0, 0]);
     request.reply(&2).unwrap();
-    check(&client, &server, [0, 1, 7], [1, 1, 0, 0]);
+    check(&client, &server, [0, 1, 2], [1, 1, 0, 0]);
     let reply = call.wait(SOON).unwrap();
-    check(&client, &server, [0, 1, 7], [1, 1, 0, 0]);
+    check(&client, &server, [0, 1, 2], [1, 1, 0, 0]);
     drop(reply);
-    check(&client, &server, [0, 0, 8], [1, 1, 0, 0]);
+    check(&client, &server, [0, 0, 3], [1, 1, 0, 0]);
     let call = client.send(&1).unwrap();
     drop(next(&mut server));
     call.wait(SOON).unwrap_err();
-    check(&client, &server, [0, 0, 8], [2, 1, 0, 1]);
+    check(&client, &server, [0, 0, 3], [2, 1, 0, 1]);
     client.request(&1, Duration::from_millis(1)).unwrap_err();
-    check(&client, &server, [0, 0, 8], [3, 1, 1, 1]);
+    check(&client, &server, [0, 0, 3], [3, 1, 1, 1]);
     // One that is cancelled has neither timed out nor failed; nor is it served, if its answer is late.
     let call = client.send(&1).unwrap();
     let request = next(&mut server);
     drop(call);
-    check(&client, &server, [0, 1, 7], [4, 1, 1, 1]);
+    check(&client, &server, [0, 1, 2], [4, 1, 1, 1]);
     request.reply(&1).unwrap();
-    check(&client, &server, [0, 0, 8], [4, 1, 1, 1]);
+    check(&client, &server, [0, 0, 3], [4, 1, 1, 1]);
     let loan = client.loan().unwrap();
-    assert_eq!((server.stats().held, server.stats().free), (1, 7));
+    assert_eq!((server.stats().held, server.stats().free), (1, 2));
     drop(loan);
     // What a handle has counted stays when it is gone.
     drop(root.client().send(&1).unwrap());
-    check(&client, &server, [0, 0, 8], [5, 1, 1, 1]);
+    check(&client, &server, [0, 0, 3], [5, 1, 1, 1]);
 }

@@ -547,6 +547,11 @@ impl Party {
         news: impl Fn() -> bool,
         any: impl Fn() -> bool,
     ) -> Waited {
+        // Mostly it is a moment, in which nobody looks at the clock.
+        if !patience.is_begun() && waiter.glance(&news) {
+            patience.count();
+            return Waited::Ready;
+        }
         let deadline = patience.deadline();
         let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         // There may be news again and again that others are faster with.
@@ -739,6 +744,19 @@ impl Party {
         hand_over();
         calls::finish(&self.slots, call);
         self.wake_filler(slot);
+    }
+
+    /// The call that was put aside at this slot.
+    pub fn take_up(&self, slot: u32) -> Option<Call> {
+        calls::take_up(&self.slots, slot, self.me)
+    }
+
+    /// Whether there are so many slots that nobody misses one that this keeps at hand. As all on its side keep
+    /// two at most, half of them are never kept so.
+    #[inline(always)]
+    pub fn has_slots_to_spare(&self) -> bool {
+        let registered = self.control().registered_of(self.place.side());
+        4 * registered.load(Ordering::Relaxed).count_ones() <= self.slots.count
     }
 
     /// Makes a call again that its server has lost.

@@ -140,6 +140,17 @@ fn abandoned(word: Word) -> Word {
     Word::new(word.lap(), 0, word.owner(), State::Abandoned)
 }
 
+/// Puts a call aside that is answered, to be [`finish`]ed later. What is left of it is its slot.
+pub fn set_aside(call: Call) -> u32 {
+    call.slot
+}
+
+/// The call that was put aside. `None`: its slot was taken from it.
+pub fn take_up(memory: &impl Memory, slot: u32, client: OwnerId) -> Option<Call> {
+    let note = Note(memory.note(slot).load(Ordering::Relaxed));
+    load(memory, slot).is_of(client, State::Replied).then_some(Call { slot, client, note })
+}
+
 /// Makes a call once more that its server has lost. `false`: it is not lost.
 pub fn again(memory: &impl Memory, call: &Call) -> bool {
     let offered = change_own(memory, call.slot, |word| {
