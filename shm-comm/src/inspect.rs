@@ -164,8 +164,7 @@ pub struct SubscriberInfo {
     /// It sleeps: until there is a message or a job, a client until its call is answered or there is room.
     pub sleeping: bool,
     /// Slots that it holds. Of a subscriber, of all publishers: samples, and while it waits perhaps the next
-    /// one. Of a puller its jobs, and dead letters that it looks at. Of a client its calls in flight, and
-    /// replies.
+    /// one. Of a puller its jobs, and dead letters that it looks at. Of a client its calls in flight.
     pub held: u32,
     /// How many samples it may hold, see [`SubscriberOptions`](crate::SubscriberOptions::max_held). 0 for a
     /// puller or a client: as many as there are slots.

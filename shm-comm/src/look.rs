@@ -234,7 +234,15 @@ impl FoundSlot {
     pub fn holders(self, geometry: &Geometry) -> impl Iterator<Item = Place> {
         let is_served = geometry.pattern == Pattern::Service && self.state() == State::Taken;
         let client = if is_served { self.client() } else { OwnerId::NOBODY };
-        let owners = [self.word().owner(), client].into_iter();
+        // Whose call has ended, or has not begun, has nothing in flight.
+        let is_in_flight = match geometry.pattern {
+            Pattern::Service => {
+                matches!(self.state(), State::Ready | State::Taken | State::Abandoned)
+            }
+            _ => true,
+        };
+        let owner = if is_in_flight { self.word().owner() } else { OwnerId::NOBODY };
+        let owners = [owner, client].into_iter();
         owners.filter_map(move |owner| place_of(owner, geometry))
     }
 }

@@ -937,8 +937,9 @@ pub struct Counts {
     pub free: u32,
     pub writing: u32,
     pub ready: u32,
-    /// Also those whose call is answered, and that its client has not given back yet.
     pub taken: u32,
+    /// A client's, whose call has ended: its reply was not read yet, or is looked at.
+    pub ended: u32,
     pub dead: u32,
     /// In a state that nobody writes.
     pub garbage: u32,
@@ -953,7 +954,8 @@ impl Counts {
             State::Ready => &mut self.ready,
             State::Dead | State::Examined => &mut self.dead,
             State::Garbage => &mut self.garbage,
-            _ => &mut self.taken,
+            State::Taken | State::Abandoned => &mut self.taken,
+            State::Replied | State::Declined | State::Lost => &mut self.ended,
         } += 1;
     }
 }

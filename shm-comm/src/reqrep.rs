@@ -56,8 +56,9 @@ fn open<Q: Payload + ?Sized, R: Payload + ?Sized>(
 /// [`repeatable`](RequesterOptions::repeatable) it is carried out **at least once** if it ends with the
 /// reply.
 ///
-/// Between its calls it keeps up to two slots at hand, as long as there are four times as many as there are
-/// clients: so a call need not wait for what can be done before it and after it. They count as held.
+/// Between its calls it keeps up to two slots at hand, as long as there are sixteen times as many as there are
+/// clients: so a call need not wait for what can be done before it and after it. They count as
+/// [kept](ServiceStats::kept).
 ///
 /// `Send`, but neither `Sync` nor `Clone`: for a second thread open a second requester.
 ///
@@ -1328,8 +1329,11 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Loan<Answer<Q, R>> {
 pub struct ServiceStats {
     /// Calls that wait for a server.
     pub queued: u32,
-    /// Calls that a server has, or whose reply was not read yet; and slots that a client is writing to.
+    /// Calls that a server has.
     pub held: u32,
+    /// Slots that clients have besides: of calls whose reply was not read yet or is looked at, of requests that
+    /// are written, and those that they keep at hand between two calls.
+    pub kept: u32,
     /// Slots for further ones.
     pub free: u32,
     /// Calls made, by all clients so far.
@@ -1356,7 +1360,8 @@ impl ServiceStats {
         let (servers, clients) = (Side::Publishers, Side::Subscribers);
         ServiceStats {
             queued: counts.ready,
-            held: counts.taken + counts.writing,
+            held: counts.taken,
+            kept: counts.writing + counts.ended,
             free: counts.free,
             called: tally_of(clients, Tally::Handled),
             served: tally_of(servers, Tally::Handled),

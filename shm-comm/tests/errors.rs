@@ -65,9 +65,9 @@ fn a_segment_of_another_release_is_named_while_somebody_is_attached() {
     let publisher = Publisher::<u64>::new(root.channel("x")).unwrap();
     open(root.file("x")).write_all_at(&77_u32.to_ne_bytes(), 12).unwrap();
     let (error, text) = refused(&root.channel("x"));
-    assert!(matches!(error, AttachError::FormatVersion { found: 77, known: 3, .. }), "{error}");
+    assert!(matches!(error, AttachError::FormatVersion { found: 77, known: 4, .. }), "{error}");
     let path = root.file("x");
-    assert_eq!(text, format!("{} has memory format 77, this program knows 3", path.display()));
+    assert_eq!(text, format!("{} has memory format 77, this program knows 4", path.display()));
     drop(publisher);
     assert!(!path.exists());
 }

@@ -555,14 +555,14 @@ fn a_look_at_a_service_shows_its_calls_and_who_has_them() {
     assert!(info.queue.is_none() && !info.is_stale && !info.is_waiting);
     let service = info.service.unwrap();
     assert_eq!(service, server.stats());
-    assert_eq!((service.queued, service.held, service.free), (1, 3, 4));
+    assert_eq!((service.queued, service.held, service.kept, service.free), (1, 1, 2, 4));
     assert_eq!((service.called, service.served, service.timed_out), (5, 1, 1));
 
     let servers: Vec<_> = info.publishers.iter().map(|p| (p.held, p.published)).collect();
     assert_eq!(servers, [(1, 1)]);
     let clients: Vec<_> =
         info.subscribers.iter().map(|s| (s.held, s.called, s.timed_out)).collect();
-    assert_eq!(clients, [(3, 3, 0), (1, 2, 1)]);
+    assert_eq!(clients, [(1, 3, 0), (1, 2, 1)]);
     assert!(info.subscribers.iter().all(|s| s.alive && s.listens && s.delivered == 0));
 
     assert_eq!(answered.wait(SOON).unwrap()[..], [3]);

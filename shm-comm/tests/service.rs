@@ -1710,9 +1710,11 @@ fn the_figures_say_how_the_service_stands() {
     let request = next(&mut server);
     check(&client, &server, [0, 1, 2], [1, 0, 0, 0]);
     request.reply(&2).unwrap();
-    check(&client, &server, [0, 1, 2], [1, 1, 0, 0]);
+    check(&client, &server, [0, 0, 2], [1, 1, 0, 0]);
+    assert_eq!(server.stats().kept, 1);
     let reply = call.wait(SOON).unwrap();
-    check(&client, &server, [0, 1, 2], [1, 1, 0, 0]);
+    check(&client, &server, [0, 0, 2], [1, 1, 0, 0]);
+    assert_eq!(server.stats().kept, 1);
     drop(reply);
     check(&client, &server, [0, 0, 3], [1, 1, 0, 0]);
     let call = client.send(&1).unwrap();
@@ -1729,7 +1731,7 @@ fn the_figures_say_how_the_service_stands() {
     request.reply(&1).unwrap();
     check(&client, &server, [0, 0, 3], [4, 1, 1, 1]);
     let loan = client.loan().unwrap();
-    assert_eq!((server.stats().held, server.stats().free), (1, 2));
+    assert_eq!((server.stats().kept, server.stats().free), (1, 2));
     drop(loan);
     // What a handle has counted stays when it is gone.
     drop(root.client().send(&1).unwrap());

@@ -752,11 +752,11 @@ impl Party {
     }
 
     /// Whether there are so many slots that nobody misses one that this keeps at hand. As all on its side keep
-    /// two at most, half of them are never kept so.
+    /// two at most, an eighth of them is.
     #[inline(always)]
     pub fn has_slots_to_spare(&self) -> bool {
         let registered = self.control().registered_of(self.place.side());
-        4 * registered.load(Ordering::Relaxed).count_ones() <= self.slots.count
+        16 * registered.load(Ordering::Relaxed).count_ones() <= self.slots.count
     }
 
     /// Makes a call again that its server has lost.

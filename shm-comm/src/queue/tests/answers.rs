@@ -45,7 +45,7 @@ fn a_call_is_taken_answered_and_finished() {
         assert!(reply(&heap, taken));
         assert_eq!(standing(&heap, &call), Standing::Replied);
         assert!(take_any(&heap, owner(2)).is_none());
-        assert_eq!(counts(&heap).taken, 1, "until its client has read it");
+        assert_eq!(counts(&heap).ended, 1, "until its client has read it");
         finish(&heap, call);
         is_in_order(&heap);
     }

@@ -209,10 +209,10 @@ impl Reference {
             self.taken.len() - letters,
             self.dead.len() + letters,
         ];
-        let Counts { free, writing, ready, taken, dead, garbage } = counts(heap);
+        let Counts { free, writing, ready, taken, dead, garbage, ended } = counts(heap);
         assert_eq!([writing, ready, taken, dead].map(|count| count as usize), expected);
         assert_eq!(free as usize + expected.iter().sum::<usize>(), heap.slots() as usize);
-        assert_eq!(garbage, 0);
+        assert_eq!((garbage, ended), (0, 0));
     }
 
     /// Everything that was sent is done once, if it was not given up.
