@@ -55,10 +55,10 @@ const MOMENT: Duration = Duration::from_micros(200);
 const HEADER_SIZE: usize = 20;
 const CHECKSUM_AT: usize = 24;
 const LAYOUT_HASH: usize = 32;
-const REPLY_HASH: usize = 40;
-const NAME_LEN: usize = 48;
-const SCHEMA_LEN: usize = 52;
-const REPLY_SCHEMA_LEN: usize = 56;
+const NAME_LEN: usize = 40;
+const SCHEMA_LEN: usize = 44;
+const REPLY_SCHEMA_LEN: usize = 48;
+const REPLY_HASH: usize = 72;
 
 fuzz_target!(|input: &[u8]| {
     let [pattern, flags, low, high, rest @ ..] = input else { return };
@@ -400,7 +400,7 @@ fn description_end(bytes: &[u8]) -> Option<usize> {
 }
 
 fn make_right(bytes: &mut [u8]) {
-    let Some(end) = description_end(bytes).filter(|end| *end > REPLY_SCHEMA_LEN) else { return };
+    let Some(end) = description_end(bytes).filter(|end| *end >= REPLY_HASH + 8) else { return };
     let reply_begin = end - u32_at(bytes, REPLY_SCHEMA_LEN).unwrap_or(0) as usize;
     let begin = reply_begin - u32_at(bytes, SCHEMA_LEN).unwrap_or(0) as usize;
     for (hash_at, record) in [(LAYOUT_HASH, begin..reply_begin), (REPLY_HASH, reply_begin..end)] {

@@ -105,8 +105,6 @@ struct Header {
     checksum: u64,
     /// Of the schema's canonical text.
     layout_hash: u64,
-    /// Of that of replies; 0 if there are none.
-    reply_hash: u64,
     name_len: u32,
     schema_len: u32,
     reply_schema_len: u32,
@@ -116,6 +114,8 @@ struct Header {
     max_subscribers: u32,
     /// Bit *i*: whoever made the segment has set option *i* of [`OPTIONS`].
     chosen: u32,
+    /// As `layout_hash`, of replies; 0 if there are none.
+    reply_hash: u64,
     payload: Room,
     reply: Room,
     slot_stride: u64,

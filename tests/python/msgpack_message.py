@@ -14,11 +14,12 @@ import sys
 
 import msgpack
 
-HEADER = struct.Struct("=8s4I2Q6I4Q2I6Q2I")
-FIELDS = """magic byte_order format pattern header_size checksum layout_hash name_len schema_len depth
-slots max_publishers max_subscribers payload_size payload_fixed payload_stride max_len payload_align
-payload_offset slot_stride control_offset records_offset rings_offset ring_stride file_size chosen
-first_generation""".split()
+HEADER = struct.Struct("=8s4I2Q8IQ4Q2I4Q2I6Q2I")
+FIELDS = """magic byte_order format pattern header_size checksum layout_hash name_len schema_len
+reply_schema_len depth slots max_publishers max_subscribers chosen reply_hash payload_size payload_fixed
+payload_stride max_len payload_align payload_offset reply_size reply_fixed reply_stride max_reply_len
+reply_align reply_offset slot_stride control_offset records_offset rings_offset ring_stride file_size
+first_generation reserved""".split()
 READY = 3
 
 
@@ -26,7 +27,7 @@ def newest_message(segment):
     """The bytes of the newest message of the first publisher."""
     header = dict(zip(FIELDS, HEADER.unpack_from(segment)))
     assert header["magic"] == b"shm-comm" and header["header_size"] == HEADER.size, header
-    assert header["format"] == 3, header
+    assert header["format"] == 4, header
     ring = header["rings_offset"]
     (head,) = struct.unpack_from("=Q", segment, ring)
     for position in range(head - 1, head - 1 - header["slots"], -1):

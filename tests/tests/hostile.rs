@@ -368,10 +368,7 @@ fn whatever_is_in_place_of_a_segment_is_named_and_left_alone() {
     fs::hard_link(root.path().join("other.pubsub"), root.file()).unwrap();
     let error = refused_and_left_alone(&root);
     assert!(matches!(&error, AttachError::WrongSegment { found, .. } if found == "other"));
-    assert_eq!(
-        error.to_string(),
-        "the file of channel \"hostile\" holds channel \"other\", pattern 1"
-    );
+    assert_eq!(error.to_string(), "the file of the pubsub \"hostile\" holds the pubsub \"other\"");
     is_new(&error);
     drop(member);
 
@@ -702,7 +699,7 @@ fn any_number_of_a_header_with_a_right_checksum_is_refused_or_harmless() {
             let mut bytes = before.clone();
             bytes[at..at + 4].copy_from_slice(&new.to_ne_bytes());
             // Only if it still has its texts where they were.
-            if !(20..24).contains(&at) && !(40..48).contains(&at) {
+            if !(20..24).contains(&at) && !(40..52).contains(&at) {
                 make_right(&mut bytes, end);
             }
             member.write_all_at(&bytes, 0).unwrap();
