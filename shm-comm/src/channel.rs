@@ -84,9 +84,9 @@ impl Control {
 
     #[inline(always)]
     fn line(&self, offset: u64) -> &AtomicU64 {
-        // SAFETY: One of the lines before the participants; aligned to 8, because the mapping is to a page,
-        // `control_offset` to a line, and so are these; only ever used atomically; mapped while `self`
-        // lives.
+        // SAFETY: A word of the control area of the checked geometry: callers name constants, or what that
+        // geometry says of a participant. Aligned to 8, because the mapping is to a page, `control_offset`
+        // to a line, and those are to 8; only ever used atomically; mapped while `self` lives.
         unsafe { self.start.add(offset as usize).cast().as_ref() }
     }
 

@@ -30,6 +30,8 @@ pub struct Door {
     hash: u64,
     path: PathBuf,
     access: Access,
+    /// It is a queue's: what is in it may have to be kept.
+    is_queue: bool,
 }
 
 /// So many segments of a channel can be set aside at a time.
@@ -62,7 +64,8 @@ impl Door {
         };
         let hash = fnv1a(file_name.as_bytes());
         let name = c_string(file_name)?;
-        Ok(Door { folder, name, hash, path, access: channel.access })
+        let is_queue = pattern == Pattern::Queue;
+        Ok(Door { folder, name, hash, path, access: channel.access, is_queue })
     }
 
     /// The same for somebody who makes nothing. `None`: there is no such folder.
@@ -215,7 +218,7 @@ impl Door {
 
     /// Whether it is a queue in which anything is left.
     pub fn keeps_jobs(&self, file: &File) -> bool {
-        self.describe(file).is_ok_and(|found| keeps_jobs(file, &found.geometry))
+        self.is_queue && self.describe(file).is_ok_and(|found| keeps_jobs(file, &found.geometry))
     }
 
     /// The folder.
@@ -317,7 +320,7 @@ impl Door {
         }
         let folder = open_root(root, access, false).ok()?;
         let (name, path) = (CString::new(file).ok()?, root.join(file));
-        let door = Door { folder, name, hash, path, access };
+        let door = Door { folder, name, hash, path, access, is_queue: false };
         let (file, _) = door.look().ok()??;
         let is_its = |name: &String| {
             let pattern =

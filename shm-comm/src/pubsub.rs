@@ -16,10 +16,7 @@ use crate::options::{Channel, PublisherOptions, Read, SubscriberOptions};
 use crate::payload::Payload;
 use crate::ring::{Claim, Found};
 use crate::schema::Schema;
-use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter};
-
-/// How often a wait for participants looks again. Nothing wakes it.
-const LOOK_FOR_PARTICIPANTS: Duration = Duration::from_millis(1);
+use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter, wait_for_participants};
 
 /// The sending end of a channel, for messages of type `T`: a [`ShmMessage`], sized or not, or an
 /// [`Encoded`](crate::Encoded) value.
@@ -532,26 +529,6 @@ pub struct SubscriberStats {
     pub received: u64,
     /// Messages that were overwritten before they were read, as far as received ones have told.
     pub missed: u64,
-}
-
-pub(crate) fn wait_for_participants(
-    timeout: Duration,
-    enough: impl Fn() -> Result<bool, WaitError>,
-    interrupted: impl Fn() -> bool,
-) -> Result<bool, WaitError> {
-    let deadline = Instant::now().checked_add(timeout);
-    loop {
-        if enough()? {
-            return Ok(true);
-        }
-        if interrupted() {
-            return Err(WaitError::Interrupted);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(false);
-        }
-        std::thread::sleep(LOOK_FOR_PARTICIPANTS);
-    }
 }
 
 /// The messages of a subscriber, see [`Subscriber::iter`].

@@ -22,7 +22,6 @@ use crate::options::{Channel, PullerOptions, PusherOptions};
 use crate::os;
 use crate::pattern::Pattern;
 use crate::payload::Payload;
-use crate::pubsub::wait_for_participants;
 use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken, Turn};
 use crate::schema::Schema;
 use crate::sync::Ordering;
@@ -112,17 +111,12 @@ impl<T: Payload + ?Sized> Pusher<T> {
     ///
     /// [`WaitError`].
     pub fn wait_for_pullers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let enough = || {
-            let enough = self.pullers() >= n;
-            self.at.party().check(self.at.channel()).map(|()| enough)
-        };
-        wait_for_participants(timeout, enough, || self.waiter.take_interrupt())
+        self.at.wait_for(&self.waiter, timeout, || self.pullers() >= n)
     }
 
     /// Something that ends a blocking call of this pusher, from another thread or from a signal handler.
     pub fn interrupter(&self) -> Interrupter {
-        let party = self.at.party();
-        self.waiter.interrupter(party.control().clone(), party.place())
+        self.at.interrupter(&self.waiter)
     }
 
     /// What has happened so far, and how the queue stands.
@@ -630,17 +624,12 @@ impl<T: Payload + ?Sized> Puller<T> {
     ///
     /// [`WaitError`].
     pub fn wait_for_pushers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let enough = || {
-            let enough = self.pushers() >= n;
-            self.at.party().check(self.at.channel()).map(|()| enough)
-        };
-        wait_for_participants(timeout, enough, || self.waiter.take_interrupt())
+        self.at.wait_for(&self.waiter, timeout, || self.pushers() >= n)
     }
 
     /// Something that ends a blocking call of this puller, from another thread or from a signal handler.
     pub fn interrupter(&self) -> Interrupter {
-        let party = self.at.party();
-        self.waiter.interrupter(party.control().clone(), party.place())
+        self.at.interrupter(&self.waiter)
     }
 
     /// What has happened so far, and how the queue stands.

@@ -20,7 +20,6 @@ use crate::message::ShmMessage;
 use crate::options::{Channel, ReplierOptions, RequesterOptions};
 use crate::pattern::Pattern;
 use crate::payload::Payload;
-use crate::pubsub::wait_for_participants;
 use crate::queue::calls::{self, Standing};
 use crate::queue::{self, Claim, Counts, MAX_DELIVERIES, Memory, Taken};
 use crate::schema::Schema;
@@ -212,11 +211,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
     ///
     /// [`WaitError`].
     pub fn wait_for_servers(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let enough = || {
-            let enough = self.servers() >= n;
-            self.at.party().check(self.at.channel()).map(|()| enough)
-        };
-        let came = wait_for_participants(timeout, enough, || self.caller.waiter.take_interrupt())?;
+        let came = self.at.wait_for(&self.caller.waiter, timeout, || self.servers() >= n)?;
         if came && self.at.is_retired() {
             // If that cannot be, the next call says why.
             let _ = self.follow();
@@ -226,8 +221,7 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Requester<Q, R> {
 
     /// Something that ends a blocking call of this requester, from another thread or from a signal handler.
     pub fn interrupter(&self) -> Interrupter {
-        let party = self.at.party();
-        self.caller.waiter.interrupter(party.control().clone(), party.place())
+        self.at.interrupter(&self.caller.waiter)
     }
 
     /// What has happened so far, and how the service stands.
@@ -926,17 +920,12 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> Replier<Q, R> {
     ///
     /// [`WaitError`].
     pub fn wait_for_clients(&mut self, n: usize, timeout: Duration) -> Result<bool, WaitError> {
-        let enough = || {
-            let enough = self.clients() >= n;
-            self.at.party().check(self.at.channel()).map(|()| enough)
-        };
-        wait_for_participants(timeout, enough, || self.waiter.take_interrupt())
+        self.at.wait_for(&self.waiter, timeout, || self.clients() >= n)
     }
 
     /// Something that ends a blocking call of this replier, from another thread or from a signal handler.
     pub fn interrupter(&self) -> Interrupter {
-        let party = self.at.party();
-        self.waiter.interrupter(party.control().clone(), party.place())
+        self.at.interrupter(&self.waiter)
     }
 
     /// What has happened so far, and how the service stands.

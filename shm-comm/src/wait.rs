@@ -86,12 +86,13 @@ pub fn wake(sleepers: &AtomicU64, id: u32, word: &AtomicU32, wake: impl Fn(&Atom
 }
 
 #[cfg(not(loom))]
-pub use blocking::{Interrupter, Patience, Rhythm, Waited, Waiter};
+pub use blocking::{Interrupter, Patience, Rhythm, Waited, Waiter, wait_for_participants};
 
 #[cfg(not(loom))]
 mod blocking {
     use super::*;
     use crate::channel::Control;
+    use crate::error::WaitError;
     use crate::liveness::Place;
     use crate::options::Wait;
     use crate::os;
@@ -270,6 +271,30 @@ mod blocking {
             };
             retract(word, sleepers, id);
             result
+        }
+    }
+
+    /// How often a wait for participants looks again. Nothing wakes it.
+    const LOOK_FOR_PARTICIPANTS: Duration = Duration::from_millis(1);
+
+    /// Waits until there are `enough` participants, and says whether they came in time.
+    pub fn wait_for_participants(
+        timeout: Duration,
+        enough: impl Fn() -> Result<bool, WaitError>,
+        interrupted: impl Fn() -> bool,
+    ) -> Result<bool, WaitError> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if enough()? {
+                return Ok(true);
+            }
+            if interrupted() {
+                return Err(WaitError::Interrupted);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_FOR_PARTICIPANTS);
         }
     }
 

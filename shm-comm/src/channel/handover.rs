@@ -28,7 +28,7 @@ use crate::queue::{self, Claim, Counts, Memory, Own, OwnerId, PutBack, State, Ta
 use crate::ring::MAX_PARTICIPANTS;
 use crate::segment::{Role, Segment};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::wait::{Patience, Rhythm, Waited, Waiter};
+use crate::wait::{Interrupter, Patience, Rhythm, Waited, Waiter, wait_for_participants};
 
 /// Where in a slot a message lies, or a reply.
 #[derive(Clone, Copy, Debug)]
@@ -900,6 +900,26 @@ impl Attachment {
             true => look::publishers(&self.wanted.channel, self.wanted.pattern),
             false => self.party.alive(Side::Publishers),
         }
+    }
+
+    /// Waits until `enough` others are there, and says whether they came in time.
+    pub fn wait_for(
+        &self,
+        waiter: &Waiter,
+        timeout: Duration,
+        enough: impl Fn() -> bool,
+    ) -> Result<bool, WaitError> {
+        // First asked, and then looked whether there was anybody to ask.
+        let enough = || {
+            let enough = enough();
+            check(&self.party.segment, self.channel()).map(|()| enough)
+        };
+        wait_for_participants(timeout, enough, || waiter.take_interrupt())
+    }
+
+    /// Something that ends the blocking calls of a handle.
+    pub fn interrupter(&self, waiter: &Waiter) -> Interrupter {
+        waiter.interrupter(self.party.control().clone(), self.party.place())
     }
 
     fn is_here_and_retired(&self) -> bool {
